@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door: each job is a target, `make help` lists them.
+
+# What to run on: vtx, svm, kvm, or several; empty is the best there is.
+HW ?=
+# Only these tests; empty is the whole set.
+TEST ?=
+# smoke or full.
+MATRIX ?= smoke
+# The kernel configuration: host, or host with configs/$(CONFIG).config on top.
+CONFIG ?= host
+# Another base: a checkout, a source folder or a tarball of 5.10.y.
+LINUX ?=
+export HW TEST MATRIX CONFIG LINUX WHOLE
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run check shell bench deps setup tree kernel base-kernel \
+	selftests refresh series bisect lint docs clean
+
+HARDWARE = $(or $(HW),$(shell lab/setup.sh detect))
+ON_HARDWARE = --hw "$(HARDWARE)" --kernel build/$(CONFIG)/bzImage
+
+help:
+	@awk -f scripts/help.awk $(MAKEFILE_LIST)
+
+## The main job: build the host kernel, boot it, run the dirty ring tests
+run: built
+	@lab/run.sh $(ON_HARDWARE) --set run --tests "$(TEST)"
+
+## All checks: lint, round trip, the lab's own, the smoke matrix
+check: deps
+	@scripts/check.sh
+
+## A console on the booted host
+shell: built
+	@lab/shell.sh $(ON_HARDWARE)
+
+## Instructions per dirtied page, ours and the unpatched base
+bench: built base-kernel
+	@bench/run.sh --hw "$(HARDWARE)" --host build/$(CONFIG)/bzImage
+
+# What all machines need. The emulators build while the kernel does.
+.PHONY: built
+built: deps
+	@$(MAKE) --no-print-directory -j2 setup kernel-and-selftests
+
+.PHONY: kernel-and-selftests
+kernel-and-selftests: kernel
+	@scripts/selftests.sh
+
+setup: deps
+	@set -e; for hw in $(HARDWARE); do lab/setup.sh $$hw; done
+
+## Install the Debian packages that are needed
+deps:
+	@scripts/deps.sh
+
+## The patched kernel tree: build/linux, one commit a step
+tree: deps
+	@scripts/tree.sh
+
+.PHONY: tree-as-is
+tree-as-is: deps
+	@scripts/tree.sh --keep
+
+## The host kernel: build/host/bzImage
+kernel: tree-as-is
+	@scripts/kernel.sh
+
+## The unpatched base with the same configuration: build/base/bzImage
+base-kernel: tree-as-is
+	@scripts/kernel.sh base
+
+## The static test programs: build/selftests/
+selftests: tree-as-is
+	@scripts/selftests.sh
+
+## Take commits of build/linux home to patches/ and to the new files
+refresh: deps
+	@scripts/refresh.sh
+
+## The mail-ready series: out/v5.10/
+series: tree
+	@scripts/series.sh
+
+## Does each step build?
+bisect: tree
+	@scripts/bisect.sh
+
+## checkpatch, sparse, W=1, shellcheck
+lint: tree
+	@scripts/lint.sh
+
+## The kernel's documents of KVM as HTML: build/docs/
+docs: tree
+	@scripts/docs.sh
+
+## Remove build/ and out/; the cache stays
+clean:
+	rm -rf build out

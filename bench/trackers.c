@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <stdlib.h>
+
+#include "trackers.h"
+
+/* dirty bitmap: KVM_GET_DIRTY_LOG, then one KVM_CLEAR_DIRTY_LOG over the slot */
+
+static uint64_t *bitmap;
+static uint64_t bitmap_words;
+
+static void bitmap_enable(struct vm *vm)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+		.args[0] = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
+	};
+
+	CALL(vm->fd, KVM_ENABLE_CAP, &cap);
+}
+
+static void bitmap_prepare(uint64_t log_pages)
+{
+	bitmap_words = (log_pages + 63) / 64;
+	free(bitmap);
+	bitmap = calloc(bitmap_words, sizeof(*bitmap));
+	if (!bitmap)
+		fail("out of memory");
+}
+
+static uint32_t bitmap_harvest(struct vm *vm, uint64_t *found)
+{
+	struct kvm_dirty_log log = {
+		.slot = LOG_SLOT,
+		.dirty_bitmap = bitmap,
+	};
+	uint32_t n = 0;
+	uint64_t i, word;
+
+	CALL(vm->fd, KVM_GET_DIRTY_LOG, &log);
+	for (i = 0; i < bitmap_words; i++) {
+		for (word = bitmap[i]; word; word &= word - 1) {
+			if (n == MAX_FOUND)
+				return n;
+			found[n++] = i * 64 + __builtin_ctzll(word);
+		}
+	}
+	return n;
+}
+
+static void bitmap_reprotect(struct vm *vm, uint32_t harvested)
+{
+	struct kvm_clear_dirty_log log = {
+		.slot = LOG_SLOT,
+		.num_pages = vm->log_pages,
+		.dirty_bitmap = bitmap,
+	};
+
+	(void)harvested;
+	CALL(vm->fd, KVM_CLEAR_DIRTY_LOG, &log);
+}
+
+/* dirty ring: read its entries in order, then KVM_RESET_DIRTY_RINGS */
+
+static uint32_t ring_next;
+
+static void ring_enable(struct vm *vm)
+{
+	vm_enable_ring(vm, RING_ENTRIES);
+}
+
+static void ring_prepare(uint64_t log_pages)
+{
+	(void)log_pages;
+	ring_next = 0;
+}
+
+static uint32_t ring_harvest(struct vm *vm, uint64_t *found)
+{
+	uint32_t mask = vm->ring_entries - 1, n = 0;
+
+	while (n < MAX_FOUND) {
+		struct kvm_dirty_gfn *e = &vm->ring[ring_next & mask];
+
+		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) !=
+		    KVM_DIRTY_GFN_F_DIRTY)
+			break;
+		/* Of another slot: no page, and the check will say so. */
+		found[n++] = e->slot == LOG_SLOT ? e->offset : ~0ULL;
+		__atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET,
+				 __ATOMIC_RELEASE);
+		ring_next++;
+	}
+	return n;
+}
+
+static void ring_reprotect(struct vm *vm, uint32_t harvested)
+{
+	uint32_t reset = CALL(vm->fd, KVM_RESET_DIRTY_RINGS, 0);
+
+	if (reset != harvested)
+		fail("harvested %u entries, but %u were reset", harvested, reset);
+}
+
+const struct tracker trackers[TRACKERS] = {
+	{
+		.name = "bitmap",
+		.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+		.enable = bitmap_enable,
+		.prepare = bitmap_prepare,
+		.harvest = bitmap_harvest,
+		.reprotect = bitmap_reprotect,
+	}, {
+		.name = "ring",
+		.cap = KVM_CAP_DIRTY_LOG_RING,
+		.enable = ring_enable,
+		.prepare = ring_prepare,
+		.harvest = ring_harvest,
+		.reprotect = ring_reprotect,
+	},
+};

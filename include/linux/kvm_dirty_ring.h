@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _LINUX_KVM_DIRTY_RING_H
+#define _LINUX_KVM_DIRTY_RING_H
+
+#include <linux/cache.h>
+#include <linux/errno.h>
+#include <linux/types.h>
+#include <uapi/linux/kvm_dirty_ring.h>
+
+struct kvm;
+struct kvm_enable_cap;
+struct kvm_memory_slot;
+struct kvm_vcpu;
+struct page;
+struct vm_area_struct;
+
+/* The largest ring: 1 MiB of entries. */
+#define KVM_DIRTY_RING_MAX_ENTRIES	65536
+
+/*
+ * Entries between the soft limit and the end of a ring: room for what KVM
+ * itself writes to guest memory in one exit, beyond what hardware has logged.
+ */
+#define KVM_DIRTY_RING_RESERVED		64
+
+/**
+ * struct kvm_dirty_ring - a vCPU's dirty ring
+ * @gfns: the entries, shared with user space, which may write any of them
+ * @size: number of entries, a power of two; 0 if the VM has no rings
+ * @soft_limit: number of used entries from which on KVM_RUN exits
+ * @dirty_index: the next entry to fill; written by the thread that has the
+ *	vCPU loaded
+ * @last_slot: the kernel's copy of what was filled in last
+ * @last_offset: likewise
+ * @reset_index: the next entry to reset; written under kvm->slots_lock
+ *
+ * Both indices run freely and are taken modulo @size where an entry is looked
+ * up: @dirty_index - @reset_index is the number of used entries, 0 to @size.
+ * They are the kernel's alone. Nothing that user space writes into @gfns moves
+ * one of them past the other.
+ */
+struct kvm_dirty_ring {
+	struct kvm_dirty_gfn *gfns;
+	u32 size;
+	u32 soft_limit;
+	u32 dirty_index;
+	u32 last_slot;
+	u64 last_offset;
+	/* The harvester's CPU writes this one, so keep it off the vCPU's line. */
+	u32 reset_index ____cacheline_aligned_in_smp;
+};
+
+/**
+ * struct kvm_dirty_block - pages of a memslot whose next write is to be reported
+ * @slot: the memslot
+ * @first: the first of BITS_PER_LONG pages, an offset into @slot
+ * @mask: which of these pages; none beyond the end of @slot
+ */
+struct kvm_dirty_block {
+	struct kvm_memory_slot *slot;
+	u64 first;
+	unsigned long mask;
+};
+
+#ifdef CONFIG_HAVE_KVM_DIRTY_RING
+
+long kvm_dirty_ring_max_bytes(void);
+int kvm_dirty_ring_enable(struct kvm *kvm, const struct kvm_enable_cap *cap);
+int kvm_dirty_ring_create(struct kvm_vcpu *vcpu);
+void kvm_dirty_ring_destroy(struct kvm_vcpu *vcpu);
+int kvm_dirty_ring_mmap(struct kvm_vcpu *vcpu, struct vm_area_struct *vma);
+struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu, pgoff_t pgoff);
+void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
+			 u64 offset);
+int kvm_dirty_ring_reset(struct kvm *kvm);
+bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
+
+/**
+ * kvm_arch_dirty_ring_hw_log_size - size of the hardware's own dirty log
+ *
+ * Return: how many pages that hardware has logged one exit from the guest may
+ * push, in entries; 0 without such hardware.
+ */
+u32 kvm_arch_dirty_ring_hw_log_size(void);
+
+void kvm_arch_dirty_ring_reprotect(struct kvm *kvm,
+				   const struct kvm_dirty_block *block, int nr);
+
+#else /* !CONFIG_HAVE_KVM_DIRTY_RING */
+
+static inline long kvm_dirty_ring_max_bytes(void)
+{
+	return 0;
+}
+
+static inline int kvm_dirty_ring_enable(struct kvm *kvm,
+					const struct kvm_enable_cap *cap)
+{
+	return -EINVAL;
+}
+
+static inline int kvm_dirty_ring_create(struct kvm_vcpu *vcpu)
+{
+	return 0;
+}
+
+static inline void kvm_dirty_ring_destroy(struct kvm_vcpu *vcpu)
+{
+}
+
+static inline int kvm_dirty_ring_mmap(struct kvm_vcpu *vcpu,
+				      struct vm_area_struct *vma)
+{
+	return 0;
+}
+
+static inline struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu,
+					       pgoff_t pgoff)
+{
+	return NULL;
+}
+
+static inline void kvm_dirty_ring_push(struct kvm *kvm,
+				       const struct kvm_memory_slot *slot,
+				       u64 offset)
+{
+}
+
+static inline int kvm_dirty_ring_reset(struct kvm *kvm)
+{
+	return -EINVAL;
+}
+
+static inline bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)
+{
+	return false;
+}
+
+#endif /* CONFIG_HAVE_KVM_DIRTY_RING */
+
+#endif /* _LINUX_KVM_DIRTY_RING_H */

@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# All checks. KTAP on stdout; its last line is the sum of all.
+#
+#   [HW=...] [MATRIX=smoke|full] [TEST=...] [CONFIG=NAME] scripts/check.sh
+
+. "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tally.sh"
+
+cd "$TOP"
+hw=${HW:-$(lab/setup.sh detect)}
+kernel=$BUILD/${CONFIG:-host}/bzImage
+
+finish() { total; exit; }
+
+check "the series applies" scripts/tree.sh
+[ "$failed" -eq 0 ] || finish
+suite lint scripts/lint.sh
+check "documents build without warnings" scripts/docs.sh
+if [ -z "${LINUX:-}" ]; then
+	check "the round trip changes nothing" scripts/roundtrip.sh
+else
+	skip "the round trip changes nothing" "patches are in the form of the usual base"
+fi
+check "git am gives the same tree" scripts/series.sh --check
+before=$failed
+check "kernel, selftests and virtual hardware build" \
+	make --no-print-directory built
+[ "$failed" -eq "$before" ] || finish
+suite "lab's own checks" lab/selfcheck.sh --hw "$hw" --kernel "$kernel"
+suite "tests (${MATRIX:-smoke})" lab/run.sh --hw "$hw" --kernel "$kernel" \
+	--bin "$BUILD/selftests" --set "${MATRIX:-smoke}" --tests "${TEST:-}" \
+	--logs "$BUILD/logs/lab"
+finish

@@ -1,0 +1,130 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Build a kernel for the lab: tinyconfig and configs/host.config.
+#
+#   [CONFIG=NAME] scripts/kernel.sh		build/linux -> build/host/
+#   scripts/kernel.sh base			the unpatched base -> build/base/
+#   scripts/kernel.sh --tree DIR		another tree, to the cache only
+#   scripts/kernel.sh warnings			gcc's (W=1) and sparse's about KVM,
+#						to build/lint/warnings
+#
+# With CONFIG, configs/NAME.config comes on top, and the result stands in
+# build/NAME/. The result is a bzImage and its System.map. It is kept in the
+# cache by what it was made from, and taken from there when nothing changed.
+
+. "$(dirname "$0")/lib.sh"
+plain_git
+
+tree=$BUILD/linux
+CONFIG=${CONFIG:-host}
+
+# The folders that no kernel is built from are left out.
+sources() {
+	git -C "$tree" ls-tree "$1" |
+		grep -v -P '\t(Documentation|tools|MAINTAINERS|\.gitignore)$'
+	git -C "$tree" ls-tree "$1:tools" | grep -v -P '\ttesting$'
+}
+
+key_of() {
+	{
+		sources "$1"
+		cat "${fragments[@]}"
+		gcc --version
+		ld --version
+		cat "$0"
+	} | sha256sum | cut -c1-16
+}
+
+key() {
+	if [ "$name" = base ]; then
+		key_of base
+	else
+		key_of "$(work_tree_id "$tree")"
+	fi
+}
+
+still() { [ "$(key)" = "$1" ] || die "the sources changed during the build"; }
+
+# All builds are in a folder directly below the sources, which makes Kbuild use
+# relative paths: ccache then knows the objects again in any checkout.
+kmake() { make -C "$source" O="build-$name" CC='ccache gcc' LOCALVERSION= "$@"; }
+
+# What neither tinyconfig nor a fragment asks for stays off.
+configure() {
+	local out=$source/build-$name missing
+	kmake tinyconfig
+	(cd "$out" && ../scripts/kconfig/merge_config.sh -m -O . .config \
+		"${fragments[@]}")
+	kmake KCONFIG_ALLCONFIG=.config allnoconfig
+	missing=$(awk -f "$TOP/scripts/missing.awk" "$out/.config" \
+		"${fragments[@]}")
+	[ -z "$missing" ] || die "Kconfig does not grant: ${missing//$'\n'/, }"
+}
+
+keep() {
+	local out=$source/build-$name
+	still "$key"
+	mkdir -p "$cached.part"
+	cp "$out/arch/x86/boot/bzImage" "$out/System.map" "$cached.part"
+	rm -rf "$cached"
+	mv "$cached.part" "$cached"
+}
+
+build() {
+	configure
+	kmake -j"$JOBS" bzImage
+	keep
+}
+
+# ccache repeats the warnings of what it knows; sparse runs on what is made.
+build_warnings() {
+	configure
+	kmake prepare
+	rm -rf "$source/build-$name"/{arch/x86/kvm,virt}
+	mkdir -p "$cached.part"
+	kmake -j"$JOBS" -O W=1 C=1 arch/x86/kvm/ >"$cached.part/warnings" 2>&1 || {
+		cat "$cached.part/warnings"
+		return 1
+	}
+	still "$key"
+	mv "$cached.part" "$cached"
+}
+
+# The base is seldom built: its sources stand there only meanwhile.
+build_base() {
+	rm -rf "$source"
+	mkdir -p "$source"
+	git -C "$tree" archive base | tar -x -C "$source"
+	build
+	rm -rf "$source"
+}
+
+deliver() {
+	mkdir -p "$BUILD/$name"
+	cp "$cached"/* "$BUILD/$name/"
+	say "kernel $name: build/$name/ ($key)"
+}
+
+name=$CONFIG do=build deliver=deliver source=
+fragments=("$TOP/configs/host.config")
+[ "$CONFIG" = host ] || fragments+=("$TOP/configs/$CONFIG.config")
+case $* in
+'') ;;
+base)
+	name=base do=build_base source=$BUILD/base/linux
+	fragments=("$TOP/configs/host.config")
+	;;
+warnings)
+	name=lint do=build_warnings
+	fragments=("$TOP/configs/"{host,lint}.config)
+	;;
+--tree\ *) tree=$2 deliver=: ;;
+*) die "usage: [CONFIG=NAME] ${0##*/} [base | warnings | --tree DIR]" ;;
+esac
+[ -d "$tree" ] || die "no ${tree#"$TOP"/}: 'make tree' first"
+[ -f "${fragments[-1]}" ] || die "there is no configs/$CONFIG.config"
+source=${source:-$tree}
+key=$(key)
+cached=$CACHE/kernel/$key
+[ -d "$cached" ] || step "build kernel $name" $do
+$deliver

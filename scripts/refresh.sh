@@ -1,0 +1,175 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Take the commits of build/linux home: new files to their paths here, edits of
+# Linux's files to patches/, all in one fixed form.
+#
+#   [WHOLE="PATH ..."] scripts/refresh.sh [--from TREE]
+#
+# With --from, the commits base..HEAD of another git tree. A file of the base
+# that is rewritten is taken as a whole: one that stands at its path here, or is
+# named by WHOLE. Nothing changes here unless the result gives the same tree.
+
+. "$(dirname "$0")/lib.sh"
+plain_git
+
+stage=$BUILD/refresh
+out=$stage/patches/$BASE
+
+src() { git -C "$from" "$@"; }
+
+# Only these options decide about a diff, no configuration does.
+normal_diff() {
+	src --literal-pathspecs -c core.attributesFile=/dev/null \
+		diff-tree -p --no-commit-id --no-renames --no-color \
+		--no-ext-diff --no-textconv --abbrev=12 -U3 \
+		--diff-algorithm=myers --indent-heuristic "$@"
+}
+
+# Topic of a step: the one it has, else by its subject.
+topic_of() {
+	local subject=$1 old
+	old=$(grep -lFx "Subject: $subject" -r "$PATCHES" --include='*.patch' \
+		2>/dev/null | head -n 1) || true
+	if [ -n "$old" ]; then
+		basename "$(dirname "$old")"
+		return
+	fi
+	case $subject in
+	'KVM: selftests:'*) echo selftests ;;
+	'KVM: x86/mmu:'*) echo mmu ;;
+	'KVM: nVMX:'* | 'KVM: nSVM:'*) echo nested ;;
+	*) echo dirty-ring ;;
+	esac
+}
+
+# Is PATH brought as a whole file: one of ours, or rewritten?
+whole() {
+	src cat-file -e "base:$1" 2>/dev/null || return 0
+	[[ " ${WHOLE:-} " = *" $1 "* ]] ||
+		{ [ -f "$TOP/$1" ] && in_new_dirs "$1"; }
+}
+
+in_new_dirs() {
+	local d
+	for d in "${NEW_DIRS[@]}"; do
+		[ "${1%%/*}" != "$d" ] || return 0
+	done
+	return 1
+}
+
+take_whole() {
+	local c=$1 f=$2
+	in_new_dirs "$f" ||
+		die "$f: new files stand in ${NEW_DIRS[*]}, no other folder"
+	[ ! -e "$stage/$f" ] && src cat-file -e "$c:$f" 2>/dev/null ||
+		die "$f: more than one commit changes it; it is brought whole, squash them"
+	mkdir -p "$(dirname "$stage/$f")"
+	src cat-file blob "$c:$f" >"$stage/$f"
+	case $(src ls-tree "$c" -- "$f") in
+	100755*) chmod +x "$stage/$f" ;;
+	esac
+}
+
+# One commit as number N of the series.
+take_commit() {
+	local c=$1 n=$2 f subject name edited=() files=()
+	subject=$(src log -1 --format=%s "$c")
+	while read -r f; do
+		if whole "$f"; then
+			take_whole "$c" "$f"
+			files+=("$f")
+		else
+			edited+=("$f")
+		fi
+	done < <(src diff-tree -r --name-only --no-renames --no-commit-id "$c")
+	[ $((${#files[@]} + ${#edited[@]})) -gt 0 ] ||
+		die "'$subject' changes nothing"
+	name=$(topic_of "$subject")/$(printf %04d "$n")-$(src log -1 --format=%f "$c" |
+		cut -c1-60 | sed 's/[-.]*$//').patch
+	mkdir -p "$(dirname "$out/$name")"
+	{
+		src log -1 --format='From: %an <%ae>%nSubject: %s' "$c"
+		[ ${#files[@]} -eq 0 ] ||
+			printf 'New-files: %s\n' "${files[@]}" |
+			sed '2,$s/^New-files://'
+		echo
+		src log -1 --format=%b "$c" | git stripspace
+		echo ---
+		[ ${#edited[@]} -eq 0 ] ||
+			normal_diff "$c^" "$c" -- "${edited[@]}"
+	} >"$out/$name"
+	echo "$name" >>"$out/series"
+}
+
+# Both the changes and the messages must come out as they went in.
+verify() {
+	cmp -s <(changes --git-dir "$base" "$tip") <(changes -C "$from" HEAD) ||
+		die "the patches do not give the same tree again: $from has another base"
+	cmp -s <(messages --git-dir "$base" "$tip") <(messages -C "$from" HEAD) ||
+		die "a message would change: no line in it may look like a diff"
+}
+
+changes() { git "$1" "$2" diff-tree -r --no-renames base "$3"; }
+
+messages() {
+	git "$1" "$2" log --format='%an <%ae>%n%s%n%b' "base..$3" |
+		git stripspace
+}
+
+install_stage() {
+	local p f
+	mkdir -p "$PATCHES"
+	for p in "$PATCHES"/*/*.patch; do
+		[ ! -f "$p" ] || new_files "$p"
+	done | while read -r f; do
+		[ -e "$stage/$f" ] || rm -f "${TOP:?}/$f"
+	done
+	rsync -rp --checksum --delete --exclude=/cover-letter \
+		"$out/" "$PATCHES/"
+	rsync -rp --checksum --exclude=/patches "$stage/" "$TOP/"
+}
+
+# Neither side may have moved on: the tree must be clean, and the repository
+# must still be what the tree was made from.
+check_sides() {
+	local home tip
+	[ -z "$(src status --porcelain)" ] ||
+		die "build/linux has changes that are not committed"
+	home=$(src rev-parse refs/series/home)
+	tip=$("$TOP/scripts/tip.sh" "$base")
+	[ "$tip" = "$home" ] || die "patches or new files changed here since 'make tree'; put both together:
+  git -C build/linux rebase --onto $tip $home &&
+  git -C build/linux update-ref refs/series/home $tip"
+}
+
+from=$BUILD/linux
+if [ $# -eq 2 ] && [ "$1" = --from ]; then
+	from=$2
+	base=$("$TOP/scripts/base.sh")
+elif [ $# -eq 0 ]; then
+	[ -d "$from" ] || die "no build/linux: 'make tree' first"
+	base=$(src config series.base)
+	check_sides
+else
+	die "usage: ${0##*/} [--from TREE]"
+fi
+src rev-parse -q --verify base >/dev/null || die "$from has no ref 'base'"
+[ -z "$(src rev-list --merges base..HEAD)" ] || die "$from: merges in base..HEAD"
+
+rm -rf "$stage"
+mkdir -p "$out"
+: >"$out/series"
+n=0
+for c in $(src rev-list --reverse base..HEAD); do
+	n=$((n + 1))
+	take_commit "$c" $n
+done
+tip=$("$TOP/scripts/tip.sh" "$base" "$stage")
+verify
+install_stage
+rm -rf "$stage"
+if [ "$from" = "$BUILD/linux" ]; then
+	src update-ref -m refresh HEAD "$tip"
+	src update-ref refs/series/home "$tip"
+fi
+say "series: $n steps in patches/$BASE"

@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Build the KVM selftests of build/linux as static programs, in build/selftests/
+# as they stand in the source tree. They are kept in the cache by what they
+# were made from, and taken from there when nothing changed.
+#
+#   scripts/selftests.sh [--tree DIR]
+#
+# With --tree, another tree's, to the cache only.
+
+. "$(dirname "$0")/lib.sh"
+plain_git
+
+# What they are made from: the headers that user space sees, and tools.
+sources=(Makefile scripts include/uapi include/asm-generic arch/x86/include/uapi
+	arch/x86/entry/syscalls tools)
+
+key() {
+	{
+		git -C "$tree" ls-tree "$(work_tree_id "$tree")" "${sources[@]}"
+		gcc --version
+		cat "$0"
+	} | sha256sum | cut -c1-16
+}
+
+keep() {
+	[ "$(key)" = "$key" ] || die "the sources changed during the build"
+	rm -rf "$cached" "$cached.part"
+	mkdir -p "$cached.part"
+	(cd "$out/kvm" && find . -type f -perm -u+x -print0 |
+		cpio -0 --quiet -pdm "$cached.part")
+	mv "$cached.part" "$cached"
+}
+
+# The tests' Makefile does not know which headers a program includes, so all
+# are built anew.
+build() {
+	rm -rf "$out"
+	make -C "$tree" O=build-selftests -j"$JOBS" headers_install
+	mkdir "$out/kvm"
+	make -C "$tree/tools/testing/selftests/kvm" OUTPUT="$out/kvm" \
+		INSTALL_HDR_PATH="$out/usr" KSFT_KHDR_INSTALL_DONE=1 \
+		CC='ccache gcc' USERLDFLAGS=-static
+	keep
+}
+
+deliver() {
+	mkdir -p "$BUILD/selftests"
+	rsync -rp --checksum --delete "$cached/" "$BUILD/selftests/"
+	say "selftests: build/selftests ($key)"
+}
+
+tree=$BUILD/linux deliver=deliver
+case $* in
+'') ;;
+--tree\ *) tree=$2 deliver=: ;;
+*) die "usage: ${0##*/} [--tree DIR]" ;;
+esac
+[ -d "$tree" ] || die "no ${tree#"$TOP"/}: 'make tree' first"
+out=$tree/build-selftests
+key=$(key)
+cached=$CACHE/selftests/$key
+[ -d "$cached" ] || step "build selftests" build
+$deliver
