@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# The CSV of run.sh as a table. Reads the first run/page figure of a row, the
-# random one of the smallest slot: it is the same in all of them, nearly.
+# The CSV of run.sh as a table. Of run/page it shows the first figure of a row, the
+# random one of the smallest slot: the others hardly differ.
 
 BEGIN { FS = "," }
 NR == 1 { next }

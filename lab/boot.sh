@@ -75,7 +75,10 @@ if [ -n "$console" ]; then
 	mapfile -t with < <(cd "$bin" && find . -type f -executable -printf '%P\n')
 	echo "0 console" >"$dir/init-plan"
 	initramfs "$dir/initrd" "$dir/init-plan" "$bin" "${with[@]}"
-	(emulator "$dir" -)
+	[ -t 0 ] || die "a console needs a terminal"
+	terminal=$(stty -g)
+	(emulator "$dir" -) || :
+	stty "$terminal"
 	exit
 fi
 

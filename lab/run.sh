@@ -203,10 +203,14 @@ weight() {
 	if [ "$HW" = vtx ]; then echo 1; else echo "$CPUS"; fi
 }
 
-# Start machines in their order, each as soon as CPUs are free for it.
+# Start machines in their order, each as soon as CPUs are free for it; each in
+# a process group of its own (set -m), to be ended with all that it started.
+declare -A uses
 run_all() {
 	local slots=$JOBS free=$JOBS name pid need
-	declare -A uses
+	set -m
+	trap 'for pid in "${!uses[@]}"; do kill -- "-$pid" || :; done 2>/dev/null' EXIT
+	trap 'exit 1' INT TERM
 	for name in "${jobs[@]}"; do
 		load_machine "$name"
 		need=$(weight)
@@ -214,12 +218,14 @@ run_all() {
 		while [ "$free" -lt "$need" ]; do
 			wait -n -p pid || :
 			free=$((free + uses[$pid]))
+			unset "uses[$pid]"
 		done
-		run_machine "$name" &
+		run_machine "$name" </dev/null &
 		uses[$!]=$need
 		free=$((free - need))
 	done
 	wait
+	uses=()
 }
 
 report() {

@@ -10,7 +10,7 @@
 packages=(
 	# the kernel and its tests
 	git make gcc libc6-dev bc flex bison libelf-dev libssl-dev perl rsync
-	cpio xz-utils ccache
+	cpio xz-utils zstd ccache
 	# the emulators
 	g++ qemu-system-x86 bochsbios vgabios busybox-static
 	# the checks

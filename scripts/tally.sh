@@ -21,6 +21,7 @@ check() {
 		return
 	fi
 	echo "not ok $checks $what"
+	said=$(grep -v '^# ' <<<"$said") || true
 	echo "# ${said//$'\n'/$'\n'# }"
 	failed=$((failed + 1))
 }

@@ -95,14 +95,39 @@ long kvm_dirty_ring_max_bytes(void)
 	return KVM_DIRTY_RING_MAX_ENTRIES * sizeof(struct kvm_dirty_gfn);
 }
 
+/*
+ * The bitmaps of memslots that are older than the rings. What was written to
+ * these memslots so far is known to the VMM: no vCPU exists.
+ */
+static void free_bitmaps(struct kvm *kvm)
+{
+	struct kvm_memory_slot *slot;
+	unsigned long *bitmap;
+	int as_id;
+
+	lockdep_assert_held(&kvm->slots_lock);
+
+	for (as_id = 0; as_id < KVM_ADDRESS_SPACE_NUM; as_id++) {
+		kvm_for_each_memslot(slot, __kvm_memslots(kvm, as_id)) {
+			bitmap = slot->dirty_bitmap;
+			if (!bitmap)
+				continue;
+			WRITE_ONCE(slot->dirty_bitmap, NULL);
+			synchronize_srcu(&kvm->srcu);
+			kvfree(bitmap);
+		}
+	}
+}
+
 /**
  * kvm_dirty_ring_enable - have the VM report dirty pages in rings
  * @kvm: the VM
  * @cap: KVM_ENABLE_CAP's argument; args[0] is the size of each ring in bytes
  *
- * From here on vCPUs get a ring when they are created, and memslots no bitmap.
+ * From here on vCPUs get a ring when they are created, and memslots have no
+ * bitmap.
  *
- * Context: Takes kvm->lock.
+ * Context: Takes kvm->lock and kvm->slots_lock, may sleep.
  * Return: 0, or -EINVAL if the size is not a power of two, is less than a page
  * or leaves no entry below the soft limit, if flags are set, if the VM has
  * rings already or has a vCPU; -E2BIG if the size is beyond
@@ -125,7 +150,10 @@ int kvm_dirty_ring_enable(struct kvm *kvm, const struct kvm_enable_cap *cap)
 
 	mutex_lock(&kvm->lock);
 	if (!kvm->created_vcpus && !kvm->dirty_ring_size) {
+		mutex_lock(&kvm->slots_lock);
 		WRITE_ONCE(kvm->dirty_ring_size, size);
+		free_bitmaps(kvm);
+		mutex_unlock(&kvm->slots_lock);
 		r = 0;
 	}
 	mutex_unlock(&kvm->lock);
@@ -147,7 +175,11 @@ int kvm_dirty_ring_create(struct kvm_vcpu *vcpu)
 	if (!bytes)
 		return 0;
 
-	ring->gfns = __vmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	/*
+	 * Not charged to a cgroup: the page type that marks a charged page is
+	 * the count of its user mappings, and these pages will have some.
+	 */
+	ring->gfns = vzalloc(bytes);
 	if (!ring->gfns)
 		return -ENOMEM;
 
@@ -252,7 +284,7 @@ static bool reported_last(struct kvm_dirty_ring *ring, u32 slot, u64 offset,
 void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset)
 {
-	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+	struct kvm_vcpu *vcpu = this_cpu_read(kvm_running_vcpu);
 	u32 slot_id = slot->as_id << 16 | (u16)slot->id;
 	struct kvm_dirty_ring *ring;
 	struct kvm_dirty_gfn *entry;
@@ -282,7 +314,6 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 
 	trace_kvm_dirty_ring_push(vcpu->vcpu_id, slot_id, offset, used);
 }
-EXPORT_SYMBOL_GPL(kvm_dirty_ring_push);
 
 /**
  * kvm_dirty_ring_full_exit - see whether KVM_RUN must exit for a full ring

@@ -11,7 +11,6 @@
 #define _GNU_SOURCE /* for program_invocation_name */
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +51,7 @@
 #define DEFAULT_VCPUS		2
 
 /* How often pages are collected while vCPUs write the same ones over and over. */
-#define HOT_COLLECTIONS		8
+#define HOT_COLLECTIONS		6
 
 /* Logging is switched on that often, with a share of the rounds each time. */
 #define LIVES			2
@@ -65,30 +64,46 @@
 /* What a vCPU is to do, and how far it is; in memory that is not logged. */
 struct guest_script {
 	uint64_t progress;
+	uint64_t goal;
 	uint64_t count;
 	uint64_t endless;
 	uint64_t steps[MAX_STEPS];
 };
 
+/* What the guest tells the host: it is where the host waits for it, or done. */
+enum { AT_GOAL, AT_END };
+
+static void guest_step(struct guest_script *script, uint64_t step, uint64_t n)
+{
+	uint64_t *word = (void *)(step & ~GUEST_READ);
+
+	if (step & GUEST_READ)
+		READ_ONCE(*word);
+	else
+		WRITE_ONCE(*word, n);
+	WRITE_ONCE(script->progress, n);
+
+	if (n >= READ_ONCE(script->goal)) {
+		WRITE_ONCE(script->goal, NO_GOAL);
+		GUEST_SYNC(AT_GOAL);
+	}
+}
+
 static void guest_code(struct guest_script *script)
 {
 	uint64_t i, n = 0;
 
+#ifdef __x86_64__
+	/* Emulated VT-x may hold back the host's interrupts otherwise. */
+	asm volatile("sti");
+#endif
+
 	for (;;) {
 		do {
-			for (i = 0; i < READ_ONCE(script->count); i++) {
-				uint64_t step = script->steps[i];
-				uint64_t *word = (void *)(step & ~GUEST_READ);
-
-				n++;
-				if (step & GUEST_READ)
-					READ_ONCE(*word);
-				else
-					WRITE_ONCE(*word, n);
-				WRITE_ONCE(script->progress, n);
-			}
+			for (i = 0; i < READ_ONCE(script->count); i++)
+				guest_step(script, script->steps[i], ++n);
 		} while (READ_ONCE(script->endless));
-		GUEST_SYNC(n);
+		GUEST_SYNC(AT_END);
 	}
 }
 
@@ -100,13 +115,13 @@ static void guest_code(struct guest_script *script)
  * @script: shared with the guest
  * @ring: its dirty ring, if there are rings
  * @running: set to let it run, cleared by its thread when KVM_RUN has returned
+ * @at_goal: it got as far as the host waits for
  * @done: it has come to the end of its script
  * @full: how often its ring was full
  * @own: indices of the pages that it may write
  * @nr_own: how many there are
  * @steps: its script, for the oracle
  * @nr_steps: how many there are
- * @goal: how far it shall get before pages are collected
  */
 struct vcpu {
 	uint32_t id;
@@ -115,13 +130,13 @@ struct vcpu {
 	struct guest_script *script;
 	struct dirty_ring ring;
 	bool running;
+	bool at_goal;
 	bool done;
 	uint64_t full;
 	uint32_t *own;
 	uint32_t nr_own;
 	uint32_t steps[MAX_STEPS];
 	uint32_t nr_steps;
-	uint64_t goal;
 };
 
 /**
@@ -134,7 +149,8 @@ struct vcpu {
  * @harvest: report the pages found dirty to the oracle, @max of them at most if
  *	     that can be chosen
  * @protect: write-protect them; missing if @harvest has done it
- * @after_run: called by the vCPU's thread when KVM_RUN has returned 0
+ * @after_run: called by the vCPU's thread when KVM_RUN has returned 0; tells if it
+ *	       can go on without the host
  * @pace: let the vCPUs run for a while
  * @collect: collect pages, called again and again until all vCPUs are done
  * @finish: called at the end, may be missing
@@ -147,7 +163,7 @@ struct log_mode {
 	void (*log_on)(void);
 	void (*harvest)(uint32_t max);
 	void (*protect)(void);
-	void (*after_run)(struct vcpu *v);
+	bool (*after_run)(struct vcpu *v);
 	void (*pace)(void);
 	void (*collect)(void);
 	void (*finish)(void);
@@ -168,10 +184,12 @@ static struct vcpu vcpus[MAX_VCPUS];
 static struct oracle oracle;
 static uint32_t ring_entries;
 static uint32_t harvested;
+static bool endless;
 
-/* For vcpu::running and vcpu::done, and for the end of the threads. */
+/* For vcpu::running, vcpu::at_goal and vcpu::done, and for the end of the threads. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static bool stop_at_goal;
 static bool quit;
 
 #define for_each_vcpu(v) for ((v) = vcpus; (v) < vcpus + nr_vcpus; (v)++)
@@ -185,14 +203,14 @@ static uint64_t progress(struct vcpu *v)
  * vCPUs: run, stop, wait.
  */
 
-static void run_once(struct vcpu *v)
+/* Return: whether there is nothing to do for the host. */
+static bool run_once(struct vcpu *v)
 {
 	int ret = _vcpu_ioctl(vm, v->id, KVM_RUN, NULL);
 
 	TEST_ASSERT(!ret || errno == EINTR, "KVM_RUN failed, rc: %i errno: %i",
 		    ret, errno);
-	if (!ret)
-		mode->after_run(v);
+	return !ret && mode->after_run(v);
 }
 
 static void *vcpu_thread(void *data)
@@ -207,7 +225,8 @@ static void *vcpu_thread(void *data)
 		if (quit)
 			return NULL;
 
-		run_once(v);
+		while (run_once(v))
+			;
 
 		pthread_mutex_lock(&lock);
 		v->running = false;
@@ -216,59 +235,123 @@ static void *vcpu_thread(void *data)
 	}
 }
 
-static void after_run_sync(struct vcpu *v)
+static bool after_run_sync(struct vcpu *v)
 {
 	struct ucall uc;
+	bool go_on;
 
 	TEST_ASSERT(get_ucall(vm, v->id, &uc) == UCALL_SYNC,
 		    "vCPU %u: unexpected exit %u (%s)", v->id,
 		    v->run->exit_reason, exit_reason_str(v->run->exit_reason));
-	v->done = true;
-}
 
-static void after_run_ring(struct vcpu *v)
-{
-	if (v->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL)
-		v->full++;
+	pthread_mutex_lock(&lock);
+	if (uc.args[1] == AT_END)
+		v->done = true;
 	else
-		after_run_sync(v);
+		v->at_goal = true;
+	go_on = !v->done && !stop_at_goal;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&lock);
+
+	return go_on;
 }
 
-/* Let all vCPUs run that are not at their script's end. */
-static void resume(void)
+static bool after_run_ring(struct vcpu *v)
+{
+	if (v->run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
+		return after_run_sync(v);
+	v->full++;
+	return false;
+}
+
+/*
+ * Let all vCPUs run that are not at their script's end. When a vCPU has taken
+ * @steps more steps it says so, and stops if @stop is set.
+ */
+static void start(uint64_t steps, bool stop)
 {
 	struct vcpu *v;
 
-	pthread_mutex_lock(&lock);
+	stop_at_goal = stop;
 	for_each_vcpu(v) {
+		v->at_goal = false;
+		WRITE_ONCE(v->script->goal,
+			   steps == NO_GOAL ? NO_GOAL : progress(v) + steps);
 		if (v->running || v->done)
 			continue;
 		v->run->immediate_exit = 0;
 		v->running = true;
 	}
 	pthread_cond_broadcast(&changed);
+}
+
+static bool any_runs(void)
+{
+	bool running = false;
+	struct vcpu *v;
+
+	for_each_vcpu(v)
+		running |= v->running;
+	return running;
+}
+
+static bool any_at_goal(void)
+{
+	bool at_goal = false;
+	struct vcpu *v;
+
+	for_each_vcpu(v)
+		at_goal |= v->at_goal;
+	return at_goal;
+}
+
+/* Each vCPU takes @steps more steps, or stops because it needs the host. */
+static void run_to(uint64_t steps)
+{
+	pthread_mutex_lock(&lock);
+	start(steps, true);
+	while (any_runs())
+		pthread_cond_wait(&changed, &lock);
 	pthread_mutex_unlock(&lock);
 }
 
 /*
+ * Leave the vCPUs running: one has taken @steps steps and goes on, to anywhere. It
+ * may have to wait for the CPU that this thread has.
+ */
+static void let_run(uint64_t steps)
+{
+	pthread_mutex_lock(&lock);
+	start(steps, false);
+	while (any_runs() && !any_at_goal())
+		pthread_cond_wait(&changed, &lock);
+	pthread_mutex_unlock(&lock);
+
+	if (interval)
+		usleep(interval * 1000);
+	else if (random() % 4 == 0)
+		usleep(random() % 200);
+}
+
+/*
  * Have all vCPUs leave KVM_RUN. The signal gets a vCPU out of the guest, and
- * immediate_exit catches one that is about to enter it.
+ * immediate_exit catches one that is about to enter it. One that tells something
+ * right now has immediate_exit cleared by get_ucall(), and must not go on.
  */
 static void pause_all(void)
 {
 	struct vcpu *v;
 
 	pthread_mutex_lock(&lock);
+	stop_at_goal = true;
 	for_each_vcpu(v) {
 		if (!v->running)
 			continue;
 		v->run->immediate_exit = 1;
 		pthread_kill(v->thread, SIG_KICK);
 	}
-	for_each_vcpu(v) {
-		while (v->running)
-			pthread_cond_wait(&changed, &lock);
-	}
+	while (any_runs())
+		pthread_cond_wait(&changed, &lock);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -285,41 +368,6 @@ static bool all_done(void)
 	return done;
 }
 
-/* Is there nothing to wait for? A vCPU that stopped early needs the host. */
-static bool goals_reached(void)
-{
-	bool early = false, reached = true, done = true;
-	struct vcpu *v;
-
-	pthread_mutex_lock(&lock);
-	for_each_vcpu(v) {
-		if (v->done && !v->running)
-			continue;
-		done = false;
-		early |= !v->running;
-		reached &= progress(v) >= v->goal;
-	}
-	pthread_mutex_unlock(&lock);
-
-	return early || reached || done;
-}
-
-/* Wait till each vCPU has taken @steps more steps, or has stopped by itself. */
-static void wait_steps(uint64_t steps)
-{
-	struct vcpu *v;
-
-	for_each_vcpu(v)
-		v->goal = steps == NO_GOAL ? NO_GOAL : progress(v) + steps;
-	while (!goals_reached())
-		sched_yield();
-}
-
-static bool endless(void)
-{
-	return vcpus[0].script->endless;
-}
-
 /* Some part of the script, or if it is endless all of it. */
 static void pace_steps(void)
 {
@@ -328,19 +376,16 @@ static void pace_steps(void)
 
 	for_each_vcpu(v)
 		count = max(count, v->nr_steps);
-
-	if (interval)
-		usleep(interval * 1000);
-	wait_steps(endless() ? count + 1 : 1 + random() % (count / 3 + 1));
+	run_to(endless ? count + 1 : 1 + random() % (count / 3 + 1));
 }
 
 /* Until something happens that only the host can deal with. */
 static void pace_stop(void)
 {
-	if (endless())
+	if (endless)
 		pace_steps();
 	else
-		wait_steps(NO_GOAL);
+		run_to(NO_GOAL);
 }
 
 /*
@@ -350,7 +395,7 @@ static void pace_stop(void)
 static void harvest(uint32_t max)
 {
 	if (!mode->protect)
-		oracle_before_protect(&oracle);
+		oracle_before_harvest(&oracle);
 	mode->harvest(max);
 }
 
@@ -394,6 +439,8 @@ static void harvest_all(void)
 /* The vCPUs stand still; sometimes stop in the middle of the ring. */
 static void collect_stopped(void)
 {
+	if (interval || random() % 3 == 0)
+		let_run(1 + random() % 16);
 	pause_all();
 	if (random() % 2) {
 		harvest(random() % 200);
@@ -402,16 +449,15 @@ static void collect_stopped(void)
 	}
 	harvest_all();
 	protect();
-	resume();
 }
 
 /* The vCPUs run. */
-static void collect_running(void)
+static void collect_running(uint64_t steps)
 {
+	let_run(1 + random() % steps);
 	harvest(random() % 2 ? ALL_ENTRIES : random() % 200);
 	judge();
 	protect();
-	resume();
 }
 
 /* The vCPUs stand still for the harvest, and run when pages are protected. */
@@ -419,10 +465,8 @@ static void collect_overlapped(void)
 {
 	pause_all();
 	harvest_all();
-	resume();
-	wait_steps(1 + random() % 16);
+	let_run(1 + random() % 16);
 	protect();
-	resume();
 }
 
 static void collect_mixed(void)
@@ -432,7 +476,7 @@ static void collect_mixed(void)
 		collect_stopped();
 		break;
 	case 1:
-		collect_running();
+		collect_running(16);
 		break;
 	default:
 		collect_overlapped();
@@ -582,20 +626,19 @@ static void ring_protect(void)
 }
 
 /* Has the vCPU stopped because of a full ring, and is that ring full? */
-static void after_run_full(struct vcpu *v)
+static bool after_run_full(struct vcpu *v)
 {
 	uint32_t limit = dirty_ring_soft_limit(ring_entries);
-	uint64_t full = v->full;
 	uint32_t i, used = 0;
 
-	after_run_ring(v);
-	if (v->full == full)
-		return;
+	if (v->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL) {
+		for (i = 0; i < ring_entries; i++)
+			used += v->ring.gfns[i].flags == KVM_DIRTY_GFN_F_DIRTY;
+		TEST_ASSERT(used >= limit, "ring full with %u entries of %u",
+			    used, limit);
+	}
 
-	for (i = 0; i < ring_entries; i++)
-		used += v->ring.gfns[i].flags == KVM_DIRTY_GFN_F_DIRTY;
-	TEST_ASSERT(used >= limit, "ring full with %u entries of %u", used,
-		    limit);
+	return after_run_ring(v);
 }
 
 static void full_finish(void)
@@ -606,15 +649,13 @@ static void full_finish(void)
 		TEST_ASSERT(v->full, "vCPU %u: its ring was never full", v->id);
 }
 
-/* Another thread collects pages all the while. */
-static bool reaping;
-
+/* Another thread collects pages while the vCPUs run, and never stops them. */
 static void *reaper_thread(void *data)
 {
-	do {
-		collect_running();
-		sched_yield();
-	} while (READ_ONCE(reaping));
+	int i;
+
+	for (i = 0; !all_done() && !(endless && i == HOT_COLLECTIONS); i++)
+		collect_running(400);
 
 	return NULL;
 }
@@ -623,10 +664,7 @@ static void pace_reaper(void)
 {
 	pthread_t thread;
 
-	reaping = true;
 	pthread_create(&thread, NULL, reaper_thread, NULL);
-	pace_stop();
-	WRITE_ONCE(reaping, false);
 	pthread_join(thread, NULL);
 }
 
@@ -824,12 +862,17 @@ static void write_script(struct vcpu *v, const struct pattern *pattern)
 	oracle_script(&oracle, v - vcpus, v->steps, v->nr_steps);
 }
 
+/* One vCPU alone runs without end: all together would not leave much CPU. */
 static void write_scripts(const struct pattern *pattern)
 {
+	uint32_t alone = random() % nr_vcpus;
 	struct vcpu *v;
 
-	for_each_vcpu(v)
-		write_script(v, pattern);
+	endless = pattern->endless;
+	for_each_vcpu(v) {
+		if (!endless || v == vcpus + alone)
+			write_script(v, pattern);
+	}
 }
 
 static void end_scripts(void)
@@ -850,7 +893,6 @@ static void play_round(const struct pattern *pattern)
 	uint32_t i;
 
 	write_scripts(pattern);
-	resume();
 	for (i = 0; !all_done(); i++) {
 		if (i == HOT_COLLECTIONS)
 			end_scripts();
@@ -864,9 +906,8 @@ static void play_round(const struct pattern *pattern)
 static void play_unlogged(void)
 {
 	write_scripts(&patterns[0]);
-	resume();
 	while (!all_done())
-		wait_steps(NO_GOAL);
+		run_to(NO_GOAL);
 	if (mode->max_entries)
 		mode->harvest(ALL_ENTRIES);
 	TEST_ASSERT(!oracle.nr_reports, "pages reported that are not logged");

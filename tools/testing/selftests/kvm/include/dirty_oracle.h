@@ -105,6 +105,8 @@ struct oracle_vcpu {
  * @nr_pages: how many there are
  * @vcpus: the vCPUs' scripts
  * @nr_vcpus: how many there are
+ * @pending: pages reported and not write-protected since
+ * @nr_pending: how many there are
  * @reports: pages reported and not judged yet
  * @nr_reports: how many there are
  * @max_reports: how many there is room for
@@ -121,6 +123,8 @@ struct oracle {
 	uint32_t nr_pages;
 	struct oracle_vcpu vcpus[ORACLE_MAX_VCPUS];
 	uint32_t nr_vcpus;
+	struct oracle_page **pending;
+	uint32_t nr_pending;
 	struct oracle_page **reports;
 	uint32_t nr_reports;
 	uint32_t max_reports;
@@ -149,6 +153,7 @@ void oracle_report(struct oracle *o, uint32_t vcpu, uint32_t slot,
 		   uint64_t offset);
 void oracle_judge(struct oracle *o);
 void oracle_check_missed(struct oracle *o);
+void oracle_before_harvest(struct oracle *o);
 void oracle_before_protect(struct oracle *o);
 void oracle_protected(struct oracle *o);
 

@@ -38,6 +38,7 @@ void oracle_free(struct oracle *o)
 	for (i = 0; i < o->nr_slots; i++)
 		free(o->slots[i].index);
 	free(o->pages);
+	free(o->pending);
 	free(o->reports);
 }
 
@@ -83,7 +84,9 @@ void oracle_add_page(struct oracle *o, uint32_t slot, uint64_t offset)
 		return;
 
 	o->pages = realloc(o->pages, (o->nr_pages + 1) * sizeof(*o->pages));
-	TEST_ASSERT(o->pages, "Insufficient Memory");
+	o->pending = realloc(o->pending,
+			     (o->nr_pages + 1) * sizeof(*o->pending));
+	TEST_ASSERT(o->pages && o->pending, "Insufficient Memory");
 	s->index[offset] = o->nr_pages;
 	page = &o->pages[o->nr_pages++];
 
@@ -258,8 +261,12 @@ static void judge(struct oracle *o, struct oracle_page *page)
 	}
 
 	o->total++;
-	o->again += page->pending;
+	if (page->pending) {
+		o->again++;
+		return;
+	}
 	page->pending = true;
+	o->pending[o->nr_pending++] = page;
 }
 
 /**
@@ -299,17 +306,29 @@ void oracle_check_missed(struct oracle *o)
 }
 
 /**
- * oracle_before_protect() - some reported pages are to be write-protected
+ * oracle_before_harvest() - pages are to be reported and write-protected at once
  * @o: the oracle
  *
- * Nothing is known of which ones: a bitmap is read and cleared in one go.
+ * Which ones is not known before, so this may be any page.
  */
-void oracle_before_protect(struct oracle *o)
+void oracle_before_harvest(struct oracle *o)
 {
 	uint32_t i;
 
 	for (i = 0; i < o->nr_pages; i++)
 		o->pages[i].before = *o->pages[i].word;
+}
+
+/**
+ * oracle_before_protect() - the reported pages are to be write-protected
+ * @o: the oracle
+ */
+void oracle_before_protect(struct oracle *o)
+{
+	uint32_t i;
+
+	for (i = 0; i < o->nr_pending; i++)
+		o->pending[i]->before = *o->pending[i]->word;
 }
 
 /**
@@ -319,12 +338,9 @@ void oracle_before_protect(struct oracle *o)
 void oracle_protected(struct oracle *o)
 {
 	struct oracle_page *page;
-	uint32_t i;
 
-	for (i = 0; i < o->nr_pages; i++) {
-		page = &o->pages[i];
-		if (!page->pending)
-			continue;
+	while (o->nr_pending) {
+		page = o->pending[--o->nr_pending];
 		page->pending = false;
 		page->floor = page->before;
 		page->copy = *page->word;

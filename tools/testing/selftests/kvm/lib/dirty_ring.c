@@ -7,6 +7,7 @@
 
 #include "test_util.h"
 #include "kvm_util.h"
+#include "processor.h"
 #include "dirty_ring.h"
 
 /* Architectures without dirty rings build the tests, which then skip. */
@@ -28,15 +29,18 @@ uint32_t dirty_ring_max_entries(void)
 /* Entries that are kept free: more where the CPU logs pages by itself (PML). */
 static uint32_t reserved_entries(void)
 {
+	uint32_t reserved = DIRTY_RING_RESERVED_ENTRIES;
+#ifdef __x86_64__
 	FILE *f = fopen("/sys/module/kvm_intel/parameters/pml", "r");
-	bool pml = false;
 
 	if (f) {
-		pml = fgetc(f) == 'Y';
+		if (is_intel_cpu() && fgetc(f) == 'Y')
+			reserved += DIRTY_RING_PML_ENTRIES;
 		fclose(f);
 	}
+#endif
 
-	return DIRTY_RING_RESERVED_ENTRIES + (pml ? DIRTY_RING_PML_ENTRIES : 0);
+	return reserved;
 }
 
 /**
