@@ -83,6 +83,17 @@ bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
  */
 u32 kvm_arch_dirty_ring_hw_log_size(void);
 
+/**
+ * kvm_arch_dirty_ring_reprotect - have the next write to pages reported
+ * @kvm: the VM
+ * @block: which pages
+ * @nr: number of blocks
+ *
+ * Huge pages are not looked at, as none is writable while a memslot's dirty
+ * pages are tracked.
+ *
+ * Context: mmu_lock is held. The caller flushes the TLBs.
+ */
 void kvm_arch_dirty_ring_reprotect(struct kvm *kvm,
 				   const struct kvm_dirty_block *block, int nr);
 
@@ -128,7 +139,7 @@ static inline void kvm_dirty_ring_push(struct kvm *kvm,
 
 static inline int kvm_dirty_ring_reset(struct kvm *kvm)
 {
-	return -EINVAL;
+	return -ENOTTY;
 }
 
 static inline bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)

@@ -30,6 +30,10 @@
  * (D) An entry is filled only after the reset is through with it, so that its
  *     "flags = 0" cannot wipe out a new "flags = DIRTY".
  *
+ * reported_last() below has a pairing of its own: its full barrier, and the one
+ * that user space implies by KVM_RESET_DIRTY_RINGS between its "flags = RESET"
+ * and its reading of the page. One of the two sees what the other wrote.
+ *
  * What was pushed can be rewritten by user space at any time. The reset reads
  * slot, offset and flags once each, checks its copy and uses its copy. The
  * indices are not shared, so no entry makes the kernel believe in more or fewer
@@ -113,7 +117,7 @@ static void free_bitmaps(struct kvm *kvm)
 			if (!bitmap)
 				continue;
 			WRITE_ONCE(slot->dirty_bitmap, NULL);
-			synchronize_srcu(&kvm->srcu);
+			synchronize_srcu_expedited(&kvm->srcu);
 			kvfree(bitmap);
 		}
 	}
@@ -179,7 +183,7 @@ int kvm_dirty_ring_create(struct kvm_vcpu *vcpu)
 	 * Not charged to a cgroup: the page type that marks a charged page is
 	 * the count of its user mappings, and these pages will have some.
 	 */
-	ring->gfns = vzalloc(bytes);
+	ring->gfns = vmalloc_user(bytes);
 	if (!ring->gfns)
 		return -ENOMEM;
 
@@ -275,30 +279,34 @@ static bool reported_last(struct kvm_dirty_ring *ring, u32 slot, u64 offset,
  * @offset: the page, an offset into @slot
  *
  * The page is lost where no vCPU of @kvm is loaded on this CPU, and where the
- * ring has no free entry. The latter takes a vCPU that writes guest memory
- * without end and never enters the guest: the soft limit keeps the rest of us
- * away from the end. An entry that was not reset is never overwritten.
+ * ring has no free entry. The latter takes ioctls that write guest memory and
+ * never enter the guest: whoever enters it stops at the soft limit, with room
+ * for what one exit may push. An entry that was not reset is never overwritten.
  *
  * Context: Any that may mark a page dirty; mmu_lock may be held.
  */
 void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset)
 {
-	struct kvm_vcpu *vcpu = this_cpu_read(kvm_running_vcpu);
 	u32 slot_id = slot->as_id << 16 | (u16)slot->id;
 	struct kvm_dirty_ring *ring;
 	struct kvm_dirty_gfn *entry;
+	struct kvm_vcpu *vcpu;
 	u32 used, index;
 
+	/* A vCPU that is scheduled out pushes too: its steal time. */
+	preempt_disable();
+
+	vcpu = __this_cpu_read(kvm_running_vcpu);
 	if (unlikely(!vcpu || vcpu->kvm != kvm))
-		return;
+		goto out;
 
 	ring = &vcpu->dirty_ring;
 	index = ring->dirty_index;
 	used = ring_used(ring);
 	if (unlikely(used >= ring->size ||
 		     reported_last(ring, slot_id, offset, used)))
-		return;
+		goto out;
 
 	entry = ring_entry(ring, index);
 	WRITE_ONCE(entry->slot, slot_id);
@@ -313,6 +321,8 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 		kvm_make_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
 
 	trace_kvm_dirty_ring_push(vcpu->vcpu_id, slot_id, offset, used);
+out:
+	preempt_enable();
 }
 
 /**

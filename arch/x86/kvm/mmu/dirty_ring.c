@@ -49,6 +49,10 @@ static u64 *tdp_last_level_table(struct kvm_mmu_page *root, gfn_t gfn)
 	u64 *table = root->spt;
 	int level;
 
+	/* A memslot may lie beyond what the table can map. */
+	if (gfn >> (PT64_LEVEL_BITS * root->role.level))
+		return NULL;
+
 	for (level = root->role.level; table && level > PG_LEVEL_4K; level--)
 		table = spte_to_child_pt(table[SHADOW_PT_INDEX(gfn << PAGE_SHIFT,
 							       level)], level);
@@ -114,21 +118,11 @@ static void rmap_track_next_writes(struct kvm *kvm,
 							block->first, many);
 }
 
-/**
- * kvm_arch_dirty_ring_reprotect - have the next write to pages reported
- * @kvm: the VM
- * @block: which pages
- * @nr: number of blocks
- *
- * Huge pages are not looked at, as none is writable while a memslot's dirty
- * pages are tracked.
- *
- * Context: mmu_lock is held. The caller flushes the TLBs.
- */
+/* See include/linux/kvm_dirty_ring.h. */
 void kvm_arch_dirty_ring_reprotect(struct kvm *kvm,
 				   const struct kvm_dirty_block *block, int nr)
 {
-	bool pml = kvm_x86_ops.enable_log_dirty_pt_masked;
+	bool pml = kvm_x86_ops.hw_dirty_log_size;
 
 	lockdep_assert_held(&kvm->mmu_lock);
 
@@ -137,4 +131,41 @@ void kvm_arch_dirty_ring_reprotect(struct kvm *kvm,
 			tdp_track_next_writes(kvm, block, pml);
 		rmap_track_next_writes(kvm, block, pml);
 	}
+}
+
+/**
+ * kvm_mmu_dirty_ring_spte - report the page of a new SPTE, if there is need to
+ * @vcpu: the vCPU, whose VM has dirty rings
+ * @gfn: the page
+ * @old_spte: what maps it now, or anything that is not present
+ * @spte: what is going to map it
+ * @speculative: whether no guest access asks for it now
+ *
+ * A bitmap can be told of a page twice, or of many that nobody wrote, at no
+ * cost. Shadow paging does so when it syncs a guest page table: all 512 pages,
+ * in one exit, table after table. A ring has no room for that. So a page that
+ * was reported and is still writable is not reported again, and a page of a
+ * tracked memslot that no guest access asks for is not made writable: its first
+ * write faults and reports it.
+ *
+ * Context: mmu_lock is held.
+ * Return: the SPTE to set in place of @spte.
+ */
+u64 kvm_mmu_dirty_ring_spte(struct kvm_vcpu *vcpu, gfn_t gfn, u64 old_spte,
+			    u64 spte, bool speculative)
+{
+	bool was_writable = is_shadow_present_pte(old_spte) &&
+			    is_writable_pte(old_spte);
+	struct kvm_memory_slot *slot;
+
+	if (!is_writable_pte(spte) ||
+	    (was_writable && (is_dirty_spte(old_spte) || !is_dirty_spte(spte))))
+		return spte;
+
+	slot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
+	if (speculative && !was_writable && slot && kvm_slot_tracks_dirty(slot))
+		return spte & ~PT_WRITABLE_MASK;
+
+	mark_page_dirty_in_slot(vcpu->kvm, slot, gfn);
+	return spte;
 }

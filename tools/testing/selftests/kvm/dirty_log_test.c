@@ -11,6 +11,7 @@
 #define _GNU_SOURCE /* for program_invocation_name */
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +30,12 @@
 
 /*
  * Two logged slots: one of small pages, larger than 2^16 of them and no multiple
- * of 64, and one that is backed by huge pages where the host has them.
+ * of 64, which does not begin at one either, and one that is backed by huge
+ * pages where the host has them.
  */
 #define SMALL_SLOT		1
 #define SMALL_SLOT_PAGES	((1ul << 16) + 67)
+#define SMALL_SLOT_SHIFT	13
 #define HUGE_SLOT		2
 #define HUGE_SLOT_PAGES		(2 * 512 + 67ul)
 #define HUGE_PAGE_SIZE		(1ul << 21)
@@ -46,7 +49,7 @@
 #define NO_GOAL			(~0ull)
 #define ALL_ENTRIES		(~0u)
 
-#define DEFAULT_ROUNDS		16
+#define DEFAULT_ROUNDS		32
 #define DEFAULT_RING_ENTRIES	4096
 #define DEFAULT_VCPUS		2
 
@@ -316,7 +319,7 @@ static void run_to(uint64_t steps)
 }
 
 /*
- * Leave the vCPUs running: one has taken @steps steps and goes on, to anywhere. It
+ * Leave the vCPUs running: one has taken @steps more and goes on, to anywhere. It
  * may have to wait for the CPU that this thread has.
  */
 static void let_run(uint64_t steps)
@@ -649,23 +652,13 @@ static void full_finish(void)
 		TEST_ASSERT(v->full, "vCPU %u: its ring was never full", v->id);
 }
 
-/* Another thread collects pages while the vCPUs run, and never stops them. */
-static void *reaper_thread(void *data)
+/* Pages are collected all the while, and the vCPUs never stopped for it. */
+static void pace_reaper(void)
 {
 	int i;
 
 	for (i = 0; !all_done() && !(endless && i == HOT_COLLECTIONS); i++)
 		collect_running(400);
-
-	return NULL;
-}
-
-static void pace_reaper(void)
-{
-	pthread_t thread;
-
-	pthread_create(&thread, NULL, reaper_thread, NULL);
-	pthread_join(thread, NULL);
 }
 
 static const struct log_mode log_modes[] = {
@@ -956,8 +949,9 @@ static void add_memory(void)
 	/* The top of the guest's address space, if nothing else is asked for. */
 	small = phys_offset;
 	if (!small)
-		small = ((uint64_t)vm_get_max_gfn(vm) * page_size - small_size -
-			 huge_size - HUGE_PAGE_SIZE) & ~(HUGE_PAGE_SIZE - 1);
+		small = (((uint64_t)vm_get_max_gfn(vm) * page_size - small_size -
+			 huge_size - HUGE_PAGE_SIZE) & ~(HUGE_PAGE_SIZE - 1)) +
+			SMALL_SLOT_SHIFT * unit * page_size;
 	huge = (small + small_size + HUGE_PAGE_SIZE - 1) &
 	       ~(HUGE_PAGE_SIZE - 1);
 	pr_info("# guest physical test memory offset: 0x%lx\n", small);
@@ -1013,7 +1007,7 @@ static void map_pages(void)
 
 	for (i = 0; i < oracle.nr_pages; i++) {
 		page = &oracle.pages[i];
-		virt_map(vm, page->gva, addr_hva2gpa(vm, (void *)page->word),
+		virt_map(vm, page->gva, addr_hva2gpa(vm, page->word),
 			 unit, 0);
 		vcpus[page->vcpu].own[vcpus[page->vcpu].nr_own++] = i;
 	}
@@ -1184,7 +1178,8 @@ static void help(const char *name)
 {
 	int i;
 
-	printf("usage: %s [-h] [-M mode] [-c entries] [-i rounds] [-I interval] [-p offset] [-m mode] [-v vcpus] [-s seed]\n"
+	printf("usage: %s [-h] [-M mode] [-c entries] [-i rounds] [-I interval]\n"
+	       "       [-p offset] [-m mode] [-v vcpus] [-s seed]\n"
 	       " -M: how dirty pages are tracked: all (default)", name);
 	for (i = 0; i < ARRAY_SIZE(log_modes); i++)
 		printf(", %s", log_modes[i].name);
@@ -1217,7 +1212,7 @@ usage_error(const char *fmt, ...)
 	exit(KSFT_FAIL);
 }
 
-static uint64_t number(int opt, uint64_t low, uint64_t high)
+static uint64_t parse_number(int opt, uint64_t low, uint64_t high)
 {
 	uint64_t n;
 	char *end;
@@ -1269,25 +1264,25 @@ static const struct log_mode *parse_options(int argc, char *argv[])
 			only = find_mode(optarg);
 			break;
 		case 'c':
-			wanted_entries = number(opt, 1, 1u << 31);
+			wanted_entries = parse_number(opt, 1, 1u << 31);
 			break;
 		case 'i':
-			nr_rounds = number(opt, 1, LONG_MAX / LIVES);
+			nr_rounds = parse_number(opt, 1, LONG_MAX / LIVES);
 			break;
 		case 'I':
-			interval = number(opt, 0, INT_MAX / 1000);
+			interval = parse_number(opt, 0, INT_MAX / 1000);
 			break;
 		case 'p':
-			phys_offset = number(opt, 0, ~0ul);
+			phys_offset = parse_number(opt, 0, ~0ul);
 			break;
 		case 'm':
-			enable_guest_mode(number(opt, 0, NUM_VM_MODES - 1));
+			enable_guest_mode(parse_number(opt, 0, NUM_VM_MODES - 1));
 			break;
 		case 'v':
-			nr_vcpus = number(opt, 1, MAX_VCPUS);
+			nr_vcpus = parse_number(opt, 1, MAX_VCPUS);
 			break;
 		case 's':
-			seed = number(opt, 0, UINT_MAX);
+			seed = parse_number(opt, 0, UINT_MAX);
 			break;
 		case 'h':
 			help(argv[0]);
@@ -1314,6 +1309,17 @@ static void check_ring_entries(void)
 
 static void on_kick(int sig)
 {
+}
+
+/*
+ * Run at once when there is something to do. Where there is one CPU, vCPUs would
+ * use up their time slices first. Without the right to do so it takes longer.
+ */
+static void come_first(void)
+{
+	struct sched_param param = { .sched_priority = 1 };
+
+	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param);
 }
 
 static unsigned int count_tests(const struct log_mode *only)
@@ -1354,6 +1360,7 @@ int main(int argc, char *argv[])
 	only = parse_options(argc, argv);
 	check_ring_entries();
 	sigaction(SIG_KICK, &kick, NULL);
+	come_first();
 
 	ksft_print_header();
 	ksft_set_plan(count_tests(only));

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <linux/compiler.h>
 #include <linux/kernel.h>
 
 #include "test_util.h"
@@ -73,11 +74,13 @@ static const uint32_t ring_caps[] = {
 
 static void guest_code(uint64_t count)
 {
-	uint64_t i;
+	uint64_t *word, i;
 
 	for (;;) {
-		for (i = 0; i < count; i++)
-			(*(volatile uint64_t *)(TEST_MEM + i * 4096))++;
+		for (i = 0; i < count; i++) {
+			word = (void *)(TEST_MEM + i * 4096);
+			WRITE_ONCE(*word, READ_ONCE(*word) + 1);
+		}
 		GUEST_SYNC(count);
 	}
 }
@@ -300,7 +303,7 @@ static bool readable(void *addr)
 {
 	if (sigsetjmp(bus_error, 1))
 		return false;
-	*(volatile char *)addr;
+	READ_ONCE(*(char *)addr);
 	return true;
 }
 

@@ -53,7 +53,7 @@ struct oracle_page {
 	uint32_t slot;
 	uint64_t offset;
 	uint32_t vcpu;
-	volatile uint64_t *word;
+	uint64_t *word;
 	uint64_t gva;
 	uint64_t last;
 	uint64_t floor;

@@ -3,13 +3,16 @@
  * An oracle for dirty page tracking. What it knows and what it checks is told in
  * dirty_oracle.h.
  */
+#include <linux/compiler.h>
 #include <linux/kernel.h>
 
 #include "test_util.h"
 #include "dirty_oracle.h"
 
-#define PAGE_FMT	"slot %#x page %#lx"
-#define PAGE_ARG(o, p)	(o)->slots[(p)->slot].id, (p)->offset
+static uint32_t slot_id(struct oracle *o, struct oracle_page *page)
+{
+	return o->slots[page->slot].id;
+}
 
 /**
  * oracle_init() - begin
@@ -107,8 +110,8 @@ void oracle_log_on(struct oracle *o)
 	uint32_t i;
 
 	for (i = 0; i < o->nr_pages; i++) {
-		o->pages[i].floor = *o->pages[i].word;
-		o->pages[i].copy = *o->pages[i].word;
+		o->pages[i].floor = READ_ONCE(*o->pages[i].word);
+		o->pages[i].copy = READ_ONCE(*o->pages[i].word);
 		o->pages[i].touched = false;
 	}
 }
@@ -174,9 +177,10 @@ static void check_memory(struct oracle *o, uint32_t vcpu)
 
 	for (i = 0; i < o->nr_pages; i++) {
 		page = &o->pages[i];
-		TEST_ASSERT(page->vcpu != vcpu || *page->word == page->last,
-			    PAGE_FMT " holds %lu, %lu was written (step %lu)",
-			    PAGE_ARG(o, page), *page->word, page->last,
+		TEST_ASSERT(page->vcpu != vcpu || READ_ONCE(*page->word) == page->last,
+			    "slot %#x page %#lx holds %lu, %lu was written (step %lu)",
+			    slot_id(o, page), page->offset,
+			    READ_ONCE(*page->word), page->last,
 			    o->vcpus[vcpu].done);
 	}
 }
@@ -196,7 +200,7 @@ void oracle_stopped(struct oracle *o, uint32_t vcpu, uint64_t progress,
 
 	oracle_running(o, vcpu, progress);
 	page = finished ? NULL : step_page(o, v, progress + 1);
-	if (page && *page->word == progress + 1)
+	if (page && READ_ONCE(*page->word) == progress + 1)
 		oracle_running(o, vcpu, progress + 1);
 	v->finished |= finished;
 
@@ -255,8 +259,9 @@ static void judge(struct oracle *o, struct oracle_page *page)
 
 	if (page->last <= page->floor) {
 		TEST_ASSERT(page == step_page(o, v, v->done + 1),
-			    PAGE_FMT " reported, but not written: holds %lu, held %lu (step %lu)",
-			    PAGE_ARG(o, page), page->last, page->floor, v->done);
+			    "slot %#x page %#lx reported, but not written: holds %lu, held %lu (step %lu)",
+			    slot_id(o, page), page->offset, page->last,
+			    page->floor, v->done);
 		o->early++;
 	}
 
@@ -298,9 +303,10 @@ void oracle_check_missed(struct oracle *o)
 
 	for (i = 0; i < o->nr_pages; i++) {
 		page = &o->pages[i];
-		TEST_ASSERT(page->pending || *page->word == page->copy,
-			    PAGE_FMT " written, but not reported: holds %lu, held %lu (step %lu)",
-			    PAGE_ARG(o, page), *page->word, page->copy,
+		TEST_ASSERT(page->pending || READ_ONCE(*page->word) == page->copy,
+			    "slot %#x page %#lx written, but not reported: holds %lu, held %lu (step %lu)",
+			    slot_id(o, page), page->offset,
+			    READ_ONCE(*page->word), page->copy,
 			    o->vcpus[page->vcpu].done);
 	}
 }
@@ -316,7 +322,7 @@ void oracle_before_harvest(struct oracle *o)
 	uint32_t i;
 
 	for (i = 0; i < o->nr_pages; i++)
-		o->pages[i].before = *o->pages[i].word;
+		o->pages[i].before = READ_ONCE(*o->pages[i].word);
 }
 
 /**
@@ -328,7 +334,7 @@ void oracle_before_protect(struct oracle *o)
 	uint32_t i;
 
 	for (i = 0; i < o->nr_pending; i++)
-		o->pending[i]->before = *o->pending[i]->word;
+		o->pending[i]->before = READ_ONCE(*o->pending[i]->word);
 }
 
 /**
@@ -343,6 +349,6 @@ void oracle_protected(struct oracle *o)
 		page = o->pending[--o->nr_pending];
 		page->pending = false;
 		page->floor = page->before;
-		page->copy = *page->word;
+		page->copy = READ_ONCE(*page->word);
 	}
 }

@@ -31,13 +31,12 @@ static uint32_t reserved_entries(void)
 {
 	uint32_t reserved = DIRTY_RING_RESERVED_ENTRIES;
 #ifdef __x86_64__
-	FILE *f = fopen("/sys/module/kvm_intel/parameters/pml", "r");
+	int fd = open("/sys/module/kvm_intel/parameters/pml", O_RDONLY);
+	char pml = 'N';
 
-	if (f) {
-		if (is_intel_cpu() && fgetc(f) == 'Y')
-			reserved += DIRTY_RING_PML_ENTRIES;
-		fclose(f);
-	}
+	if (fd >= 0 && is_intel_cpu() && read(fd, &pml, 1) == 1 && pml == 'Y')
+		reserved += DIRTY_RING_PML_ENTRIES;
+	close(fd);
 #endif
 
 	return reserved;
