@@ -14,7 +14,7 @@ packages=(
 	# the emulators
 	g++ qemu-system-x86 bochsbios vgabios busybox-static
 	# the checks
-	sparse shellcheck python3-sphinx
+	sparse shellcheck python3-sphinx fontconfig
 )
 
 missing() {

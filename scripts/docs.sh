@@ -14,7 +14,8 @@ out=$tree/build-docs
 # Sphinx tells of a document's warnings only when it reads it, so all is new.
 build() {
 	rm -rf "$out" "$BUILD/docs"
-	make -C "$tree" O=build-docs SPHINXDIRS=virt/kvm htmldocs 2>&1 |
+	make -C "$tree" O=build-docs PYTHON=python3 \
+		SPHINXDIRS=virt/kvm htmldocs 2>&1 |
 		tee "$BUILD/docs.log"
 	cp -r "$out/Documentation/output/virt/kvm" "$BUILD/docs"
 	rm -rf "$out"

@@ -17,7 +17,8 @@ tree=$BUILD/linux
 checkpatch() {
 	cd "$tree"
 	scripts/checkpatch.pl --no-tree --quiet --no-summary --show-types \
-		--no-signoff --ignore FILE_PATH_CHANGES "$@"
+		--no-signoff --ignore FILE_PATH_CHANGES \
+		--typedefsfile <(echo FILE) "$@"
 }
 
 # A step as a whole, with its new files.

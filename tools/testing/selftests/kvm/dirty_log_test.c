@@ -54,7 +54,7 @@
 #define DEFAULT_VCPUS		2
 
 /* How often pages are collected while vCPUs write the same ones over and over. */
-#define HOT_COLLECTIONS		6
+#define HOT_COLLECTIONS		16
 
 /* Logging is switched on that often, with a share of the rounds each time. */
 #define LIVES			2

@@ -26,6 +26,10 @@
 #define TEST_PAGES		2048ul
 #define TEST_MEM		0x10000000ul
 
+#define UNLOGGED_SLOT		3
+#define UNLOGGED_PAGES		512ul
+#define UNLOGGED_MEM		0x20000000ul
+
 /* Of no meaning to KVM on x86, as long as dirty rings leave bitmaps alone. */
 #define CAP_SYS_HYPERV_CPUID	191
 #define CAP_RING_WITH_BITMAP	225
@@ -68,19 +72,25 @@ static const uint32_t ring_caps[] = {
 };
 
 /*
- * A VM whose guest writes the first pages of a logged slot, in order, and says
- * so; then again.
+ * A VM whose guest writes the first pages of a logged slot, in order, and some of
+ * one that is not logged, and says so; then again.
  */
 
-static void guest_code(uint64_t count)
+static void write_pages(uint64_t gva, uint64_t count)
 {
 	uint64_t *word, i;
 
+	for (i = 0; i < count; i++) {
+		word = (void *)(gva + i * 4096);
+		WRITE_ONCE(*word, READ_ONCE(*word) + 1);
+	}
+}
+
+static void guest_code(uint64_t count, uint64_t unlogged)
+{
 	for (;;) {
-		for (i = 0; i < count; i++) {
-			word = (void *)(TEST_MEM + i * 4096);
-			WRITE_ONCE(*word, READ_ONCE(*word) + 1);
-		}
+		write_pages(TEST_MEM, count);
+		write_pages(UNLOGGED_MEM, unlogged);
 		GUEST_SYNC(count);
 	}
 }
@@ -113,7 +123,7 @@ static void add_vcpu(uint64_t count)
 {
 	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
 	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
-	vcpu_args_set(vm, VCPU_ID, 1, count);
+	vcpu_args_set(vm, VCPU_ID, 2, count, 0ul);
 	run = vcpu_state(vm, VCPU_ID);
 }
 
@@ -662,6 +672,56 @@ static void test_forged_flags(void)
 	free_ring_vm();
 }
 
+/* How often the VM's vCPUs have left the guest so far, or -1. */
+static long exits(void)
+{
+	char path[64];
+	long count;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%u-%u/exits",
+		 getpid(), vm_get_fd(vm));
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &count) != 1)
+		count = -1;
+	fclose(f);
+	return count;
+}
+
+/*
+ * No SPTE of a slot is touched that is not logged: its pages stay writable. Where
+ * there is PML they do anyway.
+ */
+static void test_forged_slot(void)
+{
+	uint32_t i;
+	long count;
+
+	new_ring_vm(2048, UNLOGGED_PAGES);
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, UNLOGGED_MEM,
+				    UNLOGGED_SLOT, UNLOGGED_PAGES, 0);
+	virt_map(vm, UNLOGGED_MEM, UNLOGGED_MEM, UNLOGGED_PAGES, 0);
+	vcpu_args_set(vm, VCPU_ID, 2, UNLOGGED_PAGES, UNLOGGED_PAGES);
+	run_guest();
+	check(harvest_pages(UNLOGGED_PAGES), "only logged pages are reported");
+	for (i = 0; i < UNLOGGED_PAGES; i++)
+		ring.gfns[i].slot = UNLOGGED_SLOT;
+	check_value(_vm_reset_dirty_rings(vm), UNLOGGED_PAGES,
+		    "pages of an unlogged slot are reset like others");
+
+	count = exits();
+	if (count < 0) {
+		ksft_test_result_skip("unlogged pages stay writable: no statistics in debugfs\n");
+	} else {
+		run_guest();
+		check(exits() - count < UNLOGGED_PAGES / 2,
+		      "unlogged pages stay writable");
+	}
+	free_ring_vm();
+}
+
 /*
  * Slots.
  */
@@ -785,6 +845,7 @@ int main(int argc, char *argv[])
 	test_room();
 	test_forged_pages();
 	test_forged_flags();
+	test_forged_slot();
 	test_second_address_space();
 	test_slot_deleted();
 	test_second_vcpu();
