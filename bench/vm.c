@@ -29,7 +29,6 @@
  * The guest. In: rbx = list, rdx = its length, rdi = number of the pass. A
  * halt leaves to user space, as there is no interrupt controller in the kernel.
  */
-extern const uint8_t guest_code[], guest_code_end[];
 asm("	.section .rodata\n"
 	"guest_code:\n"
 	"	mov %rbx, %rsi\n"

@@ -72,4 +72,7 @@ uint64_t vm_word(const struct vm *vm, uint64_t page);
 
 void vm_close(struct vm *vm);
 
+/* The guest, in vm.c. */
+extern const uint8_t guest_code[], guest_code_end[];
+
 #endif /* BENCH_VM_H */

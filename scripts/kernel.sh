@@ -64,10 +64,10 @@ configure() {
 keep() {
 	local out=$source/build-$name
 	still "$key"
-	mkdir -p "$cached.part"
-	cp "$out/arch/x86/boot/bzImage" "$out/System.map" "$cached.part"
+	mkdir -p "$cached.$$"
+	cp "$out/arch/x86/boot/bzImage" "$out/System.map" "$cached.$$"
 	rm -rf "$cached"
-	mv "$cached.part" "$cached"
+	mv "$cached.$$" "$cached"
 }
 
 build() {
@@ -81,13 +81,13 @@ build_warnings() {
 	configure
 	kmake prepare
 	rm -rf "$source/build-$name"/{arch/x86/kvm,virt}
-	mkdir -p "$cached.part"
-	kmake -j"$JOBS" -O W=1 C=1 arch/x86/kvm/ >"$cached.part/warnings" 2>&1 || {
-		cat "$cached.part/warnings"
+	mkdir -p "$cached.$$"
+	kmake -j"$JOBS" -O W=1 C=1 arch/x86/kvm/ >"$cached.$$/warnings" 2>&1 || {
+		cat "$cached.$$/warnings"
 		return 1
 	}
 	still "$key"
-	mv "$cached.part" "$cached"
+	mv "$cached.$$" "$cached"
 }
 
 # The base is seldom built: its sources stand there only meanwhile.

@@ -25,11 +25,11 @@ key() {
 
 keep() {
 	[ "$(key)" = "$key" ] || die "the sources changed during the build"
-	rm -rf "$cached" "$cached.part"
-	mkdir -p "$cached.part"
+	rm -rf "$cached"
+	mkdir -p "$cached.$$"
 	(cd "$out/kvm" && find . -type f -perm -u+x -print0 |
-		cpio -0 --quiet -pdm "$cached.part")
-	mv "$cached.part" "$cached"
+		cpio -0 --quiet -pdm "$cached.$$")
+	mv "$cached.$$" "$cached"
 }
 
 # The tests' Makefile does not know which headers a program includes, so all

@@ -221,7 +221,7 @@ static void end_step(unsigned int nr)
 	good = !wrong.unwritten && !wrong.lost && !wrong.twice &&
 	       !wrong.stale && !wrong.ring_full;
 	if (!good)
-		ksft_print_msg("%u lost, %u reported but not written, %u reported twice, %u of wrong content; ring found full %u times\n",
+		ksft_print_msg("%u lost, %u not written, %u twice, %u stale, ring full %u times\n",
 			       wrong.lost, wrong.unwritten, wrong.twice,
 			       wrong.stale, wrong.ring_full);
 	ksft_test_result(good, "%s\n", steps[nr].name);
