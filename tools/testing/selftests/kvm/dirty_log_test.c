@@ -46,6 +46,7 @@
 
 #define MAX_VCPUS		4
 #define MAX_STEPS		8192
+#define MAX_SPINS		1000000
 #define NO_GOAL			(~0ull)
 #define ALL_ENTRIES		(~0u)
 
@@ -188,6 +189,7 @@ static struct oracle oracle;
 static uint32_t ring_entries;
 static uint32_t harvested;
 static bool endless;
+static cpu_set_t all_cpus, other_cpus;
 
 /* For vcpu::running, vcpu::at_goal and vcpu::done, and for the end of the threads. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -273,6 +275,7 @@ static bool after_run_ring(struct vcpu *v)
  */
 static void start(uint64_t steps, bool stop)
 {
+	bool started = false;
 	struct vcpu *v;
 
 	stop_at_goal = stop;
@@ -284,8 +287,11 @@ static void start(uint64_t steps, bool stop)
 			continue;
 		v->run->immediate_exit = 0;
 		v->running = true;
+		started = true;
 	}
-	pthread_cond_broadcast(&changed);
+	/* A thread that wakes for nothing may get a vCPU out of the guest. */
+	if (started)
+		pthread_cond_broadcast(&changed);
 }
 
 static bool any_runs(void)
@@ -319,6 +325,25 @@ static void run_to(uint64_t steps)
 }
 
 /*
+ * Where there is another CPU, have the vCPU write all its pages now and not leave
+ * the guest after that: its TLB knows them as writable.
+ */
+static void fill_tlb(void)
+{
+	uint64_t goal, spins;
+	struct vcpu *v = vcpus;
+
+	if (!CPU_COUNT(&other_cpus) || !endless)
+		return;
+
+	goal = progress(v) + v->nr_steps;
+	for (spins = 0; spins < MAX_SPINS; spins++) {
+		if (!READ_ONCE(v->running) || progress(v) >= goal)
+			break;
+	}
+}
+
+/*
  * Leave the vCPUs running: one has taken @steps more and goes on, to anywhere. It
  * may have to wait for the CPU that this thread has.
  */
@@ -334,6 +359,7 @@ static void let_run(uint64_t steps)
 		usleep(interval * 1000);
 	else if (random() % 4 == 0)
 		usleep(random() % 200);
+	fill_tlb();
 }
 
 /*
@@ -463,13 +489,21 @@ static void collect_running(uint64_t steps)
 	protect();
 }
 
-/* The vCPUs stand still for the harvest, and run when pages are protected. */
+/*
+ * The vCPUs stand still for the harvest, and run when pages are protected. If they
+ * write the same pages again, not one of the writes may go unnoticed.
+ */
 static void collect_overlapped(void)
 {
 	pause_all();
 	harvest_all();
 	let_run(1 + random() % 16);
 	protect();
+	if (endless) {
+		pace_steps();
+		harvest_all();
+		protect();
+	}
 }
 
 static void collect_mixed(void)
@@ -855,15 +889,14 @@ static void write_script(struct vcpu *v, const struct pattern *pattern)
 	oracle_script(&oracle, v - vcpus, v->steps, v->nr_steps);
 }
 
-/* One vCPU alone runs without end: all together would not leave much CPU. */
+/* The first vCPU alone runs without end: all would not leave much CPU. */
 static void write_scripts(const struct pattern *pattern)
 {
-	uint32_t alone = random() % nr_vcpus;
 	struct vcpu *v;
 
 	endless = pattern->endless;
 	for_each_vcpu(v) {
-		if (!endless || v == vcpus + alone)
+		if (!endless || v == vcpus)
 			write_script(v, pattern);
 	}
 }
@@ -1088,13 +1121,23 @@ static void free_vm(void)
 	kvm_vm_free(vm);
 }
 
+/* The first vCPU is never where the pages are collected, if that can be. */
+static void start_thread(struct vcpu *v)
+{
+	bool apart = v == vcpus && CPU_COUNT(&other_cpus);
+
+	pthread_create(&v->thread, NULL, vcpu_thread, v);
+	pthread_setaffinity_np(v->thread, sizeof(all_cpus),
+			       apart ? &other_cpus : &all_cpus);
+}
+
 static void start_threads(void)
 {
 	struct vcpu *v;
 
 	quit = false;
 	for_each_vcpu(v)
-		pthread_create(&v->thread, NULL, vcpu_thread, v);
+		start_thread(v);
 }
 
 static void stop_threads(void)
@@ -1312,13 +1355,25 @@ static void on_kick(int sig)
 }
 
 /*
- * Run at once when there is something to do. Where there is one CPU, vCPUs would
- * use up their time slices first. Without the right to do so it takes longer.
+ * This thread runs at once when there is something to do, or it would wait for
+ * the vCPUs to use up their time slices. Where there are more CPUs it leaves all
+ * but one alone. Without the right to do so the test takes longer.
  */
 static void come_first(void)
 {
 	struct sched_param param = { .sched_priority = 1 };
+	cpu_set_t own;
+	int cpu = 0;
 
+	sched_getaffinity(0, sizeof(all_cpus), &all_cpus);
+	other_cpus = all_cpus;
+	while (cpu < CPU_SETSIZE - 1 && !CPU_ISSET(cpu, &all_cpus))
+		cpu++;
+	CPU_ZERO(&own);
+	CPU_SET(cpu, &own);
+	CPU_CLR(cpu, &other_cpus);
+
+	sched_setaffinity(0, sizeof(own), &own);
 	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param);
 }
 

@@ -673,7 +673,7 @@ static void test_forged_flags(void)
 }
 
 /* How often the VM's vCPUs have left the guest so far, or -1. */
-static long exit_count(void)
+static long count_exits(void)
 {
 	char path[64];
 	long count;
@@ -711,12 +711,12 @@ static void test_forged_slot(void)
 	check_value(_vm_reset_dirty_rings(vm), UNLOGGED_PAGES,
 		    "pages of an unlogged slot are reset like others");
 
-	count = exit_count();
+	count = count_exits();
 	if (count < 0) {
 		ksft_test_result_skip("unlogged pages stay writable: no statistics in debugfs\n");
 	} else {
 		run_guest();
-		check(exit_count() - count < UNLOGGED_PAGES / 2,
+		check(count_exits() - count < UNLOGGED_PAGES / 2,
 		      "unlogged pages stay writable");
 	}
 	free_ring_vm();
