@@ -13,10 +13,13 @@ CONFIG ?= host
 LINUX ?=
 export HW TEST MATRIX CONFIG LINUX WHOLE
 
+# Only these mutants; empty is all of verification/mutants/.
+MUTANT ?=
+
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run check shell bench deps setup tree kernel base-kernel \
-	selftests refresh series bisect lint docs clean
+	selftests refresh series bisect mutants lint docs clean
 
 HARDWARE = $(or $(HW),$(shell lab/setup.sh detect))
 ON_HARDWARE = --hw "$(HARDWARE)" --kernel build/$(CONFIG)/bzImage
@@ -55,6 +58,10 @@ setup: deps
 ## Install the Debian packages that are needed
 deps:
 	@scripts/deps.sh
+
+## Break the feature on purpose: which mutants do the tests kill? (MUTANT="names")
+mutants: built
+	@verification/mutants.sh $(MUTANT)
 
 ## The patched kernel tree: build/linux, one commit a step
 tree: deps

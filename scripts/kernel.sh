@@ -4,7 +4,7 @@
 #
 #   [CONFIG=NAME] scripts/kernel.sh		build/linux -> build/host/
 #   scripts/kernel.sh base			the unpatched base -> build/base/
-#   scripts/kernel.sh --tree DIR		another tree, to the cache only
+#   scripts/kernel.sh --tree DIR		another tree, to the cache only: prints where
 #   scripts/kernel.sh warnings			gcc's (W=1) and sparse's about KVM,
 #						to build/lint/warnings
 #
@@ -105,6 +105,8 @@ deliver() {
 	say "kernel $name: build/$name/ ($key)"
 }
 
+tell() { echo "$cached"; }
+
 name=$CONFIG do=build deliver=deliver source=
 fragments=("$TOP/configs/host.config")
 [ "$CONFIG" = host ] || fragments+=("$TOP/configs/$CONFIG.config")
@@ -118,7 +120,7 @@ warnings)
 	name=lint do=build_warnings
 	fragments=("$TOP/configs/"{host,lint}.config)
 	;;
---tree\ *) tree=$2 deliver=: ;;
+--tree\ *) tree=$2 deliver=tell ;;
 *) die "usage: [CONFIG=NAME] ${0##*/} [base | warnings | --tree DIR]" ;;
 esac
 [ -d "$tree" ] || die "no ${tree#"$TOP"/}: 'make tree' first"
