@@ -23,6 +23,13 @@ struct vm_area_struct;
  */
 #define KVM_DIRTY_RING_RESERVED		64
 
+/*
+ * With less than this free, a ring may have no room for what an ioctl pushes. The
+ * most is KVM_TRANSLATE in L2, with five levels of page tables in L2 and in L1's
+ * EPT: (5 + 1) * 5 tables of L1's, 5 of L2's, and as many entries of L1's PML.
+ */
+#define KVM_DIRTY_RING_BRINK		40
+
 /**
  * struct kvm_dirty_ring - a vCPU's dirty ring
  * @gfns: the entries, shared with user space, which may write any of them
@@ -32,6 +39,8 @@ struct vm_area_struct;
  *	vCPU loaded
  * @last_slot: the kernel's copy of what was filled in last
  * @last_offset: likewise
+ * @pushes: entries filled since the vCPU was created, for debugfs
+ * @full_exits: exits because the ring was full, for debugfs
  * @reset_index: the next entry to reset; written under kvm->slots_lock
  *
  * Both indices run freely and are taken modulo @size where an entry is looked
@@ -46,9 +55,31 @@ struct kvm_dirty_ring {
 	u32 dirty_index;
 	u32 last_slot;
 	u64 last_offset;
+	u64 pushes;
+	u64 full_exits;
 	/* The harvester's CPU writes this one, so keep it off the vCPU's line. */
 	u32 reset_index ____cacheline_aligned_in_smp;
 };
+
+/**
+ * struct kvm_dirty_ring_stat - what a VM's rings have seen, for debugfs
+ * @resets: calls of KVM_RESET_DIRTY_RINGS
+ * @reset_entries: entries that these have freed
+ * @ignored_entries: those of them that named no page of a tracked memslot
+ * @spills: dirty pages that no ring took; counted without a lock
+ */
+struct kvm_dirty_ring_stat {
+	ulong resets;
+	ulong reset_entries;
+	ulong ignored_entries;
+	ulong spills;
+};
+
+/* Lines of debugfs_entries[]. */
+#define DIRTY_RING_VM_STAT(n, x) \
+	{ n, offsetof(struct kvm, dirty_ring_stat.x), KVM_STAT_VM }
+#define DIRTY_RING_VCPU_STAT(n, x) \
+	{ n, offsetof(struct kvm_vcpu, dirty_ring.x), KVM_STAT_VCPU }
 
 /**
  * struct kvm_dirty_block - pages of a memslot whose next write is to be reported
@@ -70,8 +101,10 @@ int kvm_dirty_ring_create(struct kvm_vcpu *vcpu);
 void kvm_dirty_ring_destroy(struct kvm_vcpu *vcpu);
 int kvm_dirty_ring_mmap(struct kvm_vcpu *vcpu, struct vm_area_struct *vma);
 struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu, pgoff_t pgoff);
-void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
+bool kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset);
+bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu);
+bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu, unsigned int ioctl);
 int kvm_dirty_ring_reset(struct kvm *kvm);
 bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
 
@@ -82,6 +115,15 @@ bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
  * push, in entries; 0 without such hardware.
  */
 u32 kvm_arch_dirty_ring_hw_log_size(void);
+
+/**
+ * kvm_arch_dirty_ring_ioctl_reads - see whether an ioctl only reads a vCPU
+ * @ioctl: an ioctl of a vCPU
+ *
+ * Return: true if @ioctl hands out state of the vCPU and writes no guest memory
+ * on any way; false for all others, unknown ones included.
+ */
+bool kvm_arch_dirty_ring_ioctl_reads(unsigned int ioctl);
 
 /**
  * kvm_arch_dirty_ring_reprotect - have the next write to pages reported
@@ -131,10 +173,22 @@ static inline struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu,
 	return NULL;
 }
 
-static inline void kvm_dirty_ring_push(struct kvm *kvm,
+static inline bool kvm_dirty_ring_push(struct kvm *kvm,
 				       const struct kvm_memory_slot *slot,
 				       u64 offset)
 {
+	return false;
+}
+
+static inline bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
+{
+	return false;
+}
+
+static inline bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu,
+					  unsigned int ioctl)
+{
+	return false;
 }
 
 static inline int kvm_dirty_ring_reset(struct kvm *kvm)

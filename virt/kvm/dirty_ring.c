@@ -12,23 +12,26 @@
  *	vCPU (push)		user space		reset
  *
  *	slot, offset
+ *	dirty_index
  *	flags = DIRTY (A)  ->	flags (A)
  *				slot, offset
- *				flags = RESET (B)  ->	flags (B)
- *	dirty_index (C)    -------------------------->	dirty_index (C)
+ *				flags = RESET (B)  ->	dirty_index
+ *							flags (B)
  *							slot, offset
  *							flags = 0
- *	reset_index (D)   <--------------------------	reset_index (D)
+ *	reset_index (C)   <--------------------------	reset_index (C)
  *	slot, offset
  *
- * (A) Who sees a page as dirty sees which page it is.
+ * (A) Who sees a page as dirty sees which page it is. And as dirty_index is past
+ *     the entry by then, a reset that user space calls after it has collected
+ *     the entry does not stop short of it.
  * (B) Who sees an entry as collected may have it filled again: user space has
  *     read it.
- * (C) The reset looks only at entries that were pushed, and sees them pushed:
- *     it never takes an old RESET flag, or one that user space has forged on an
- *     entry to come, for a collected page.
- * (D) An entry is filled only after the reset is through with it, so that its
+ * (C) An entry is filled only after the reset is through with it, so that its
  *     "flags = 0" cannot wipe out a new "flags = DIRTY".
+ *
+ * The reset looks only at entries up to dirty_index: it never takes a RESET flag
+ * that user space has forged on an entry to come for a collected page.
  *
  * reported_last() below has a pairing of its own: its full barrier, and the one
  * that user space implies by KVM_RESET_DIRTY_RINGS between its "flags = RESET"
@@ -81,7 +84,7 @@ static struct kvm_dirty_gfn *ring_entry(struct kvm_dirty_ring *ring, u32 index)
 /* For the vCPU's thread, which owns dirty_index. */
 static u32 ring_used(struct kvm_dirty_ring *ring)
 {
-	return ring->dirty_index - smp_load_acquire(&ring->reset_index); /* (D) */
+	return ring->dirty_index - smp_load_acquire(&ring->reset_index); /* (C) */
 }
 
 static u32 ring_reserved_entries(void)
@@ -278,14 +281,16 @@ static bool reported_last(struct kvm_dirty_ring *ring, u32 slot, u64 offset,
  * @slot: the page's memslot
  * @offset: the page, an offset into @slot
  *
- * The page is lost where no vCPU of @kvm is loaded on this CPU, and where the
- * ring has no free entry. The latter takes ioctls that write guest memory and
- * never enter the guest: whoever enters it stops at the soft limit, with room
- * for what one exit may push. An entry that was not reset is never overwritten.
+ * An entry that was not reset is never overwritten. That there is a free one is
+ * seen to beforehand: who enters the guest stops at the soft limit, with room for
+ * what one exit may push, and who does not is refused by
+ * kvm_dirty_ring_refuses().
  *
  * Context: Any that may mark a page dirty; mmu_lock may be held.
+ * Return: false if the page is not reported: no vCPU of @kvm is loaded on this
+ * CPU, or its ring has no free entry all the same.
  */
-void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
+bool kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset)
 {
 	u32 slot_id = slot->as_id << 16 | (u16)slot->id;
@@ -299,23 +304,25 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 
 	vcpu = __this_cpu_read(kvm_running_vcpu);
 	if (unlikely(!vcpu || vcpu->kvm != kvm))
-		goto out;
+		goto spill;
 
 	ring = &vcpu->dirty_ring;
 	index = ring->dirty_index;
 	used = ring_used(ring);
-	if (unlikely(used >= ring->size ||
-		     reported_last(ring, slot_id, offset, used)))
+	if (unlikely(used >= ring->size))
+		goto spill;
+	if (unlikely(reported_last(ring, slot_id, offset, used)))
 		goto out;
 
 	entry = ring_entry(ring, index);
 	WRITE_ONCE(entry->slot, slot_id);
 	WRITE_ONCE(entry->offset, offset);
+	WRITE_ONCE(ring->dirty_index, index + 1);
 	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY); /* (A) */
 
 	ring->last_slot = slot_id;
 	ring->last_offset = offset;
-	smp_store_release(&ring->dirty_index, index + 1); /* (C) */
+	ring->pushes++;
 
 	if (++used >= ring->soft_limit)
 		kvm_make_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
@@ -323,6 +330,43 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 	trace_kvm_dirty_ring_push(vcpu->vcpu_id, slot_id, offset, used);
 out:
 	preempt_enable();
+	return true;
+spill:
+	/* Two writers may count one. */
+	data_race(kvm->dirty_ring_stat.spills++);
+	preempt_enable();
+	return false;
+}
+
+/**
+ * kvm_dirty_ring_exhausted - see whether an ioctl could overrun the ring
+ * @vcpu: the vCPU, whose mutex is held
+ *
+ * Ioctls such as KVM_SET_MSRS write guest memory and never come to the soft
+ * limit, which is looked at before the guest is entered.
+ *
+ * Return: true if the ring may have no room for what one ioctl pushes, or one
+ * MSR of KVM_SET_MSRS; false otherwise, also where the VM has no rings.
+ */
+bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
+{
+	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
+
+	return ring->size && ring->size - ring_used(ring) < KVM_DIRTY_RING_BRINK;
+}
+
+/**
+ * kvm_dirty_ring_refuses - see whether an ioctl has to wait for a reset
+ * @vcpu: the vCPU, whose mutex is held
+ * @ioctl: what user space asks of it
+ *
+ * Return: true if @ioctl may push more than there is room for. Not so KVM_RUN,
+ * which has the soft limit, nor what only reads the vCPU's state.
+ */
+bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu, unsigned int ioctl)
+{
+	return kvm_dirty_ring_exhausted(vcpu) && ioctl != KVM_RUN &&
+	       !kvm_arch_dirty_ring_ioctl_reads(ioctl);
 }
 
 /**
@@ -345,6 +389,7 @@ bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)
 	}
 
 	vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+	vcpu->dirty_ring.full_exits++;
 	trace_kvm_dirty_ring_exit(vcpu->vcpu_id, used);
 	return true;
 }
@@ -410,7 +455,7 @@ static struct kvm_memory_slot *entry_to_memslot(struct kvm *kvm, u32 slot_id)
 static void reset_ring(struct reset_batch *batch, struct kvm_vcpu *vcpu)
 {
 	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
-	u32 pushed = smp_load_acquire(&ring->dirty_index); /* (C) */
+	u32 pushed = READ_ONCE(ring->dirty_index);
 	struct kvm_memory_slot *slot = NULL;
 	u32 start = ring->reset_index;
 	u32 slot_id = U32_MAX;
@@ -423,7 +468,7 @@ static void reset_ring(struct reset_batch *batch, struct kvm_vcpu *vcpu)
 
 		if (batch->nr == RESET_BLOCKS) {
 			batch_apply(batch);
-			smp_store_release(&ring->reset_index, index); /* (D) */
+			smp_store_release(&ring->reset_index, index); /* (C) */
 			if (fatal_signal_pending(current))
 				break;
 		}
@@ -443,9 +488,11 @@ static void reset_ring(struct reset_batch *batch, struct kvm_vcpu *vcpu)
 		if (slot && offset < slot->npages)
 			batch_add(batch, slot,
 				  array_index_nospec(offset, slot->npages));
+		else
+			batch->kvm->dirty_ring_stat.ignored_entries++;
 	}
 
-	smp_store_release(&ring->reset_index, index); /* (D) */
+	smp_store_release(&ring->reset_index, index); /* (C) */
 	batch->reset += index - start;
 	trace_kvm_dirty_ring_reset(vcpu->vcpu_id, index - start, pushed - index);
 }
@@ -486,6 +533,8 @@ int kvm_dirty_ring_reset(struct kvm *kvm)
 	if (batch.dirty)
 		kvm_flush_remote_tlbs(kvm);
 
+	kvm->dirty_ring_stat.resets++;
+	kvm->dirty_ring_stat.reset_entries += batch.reset;
 	mutex_unlock(&kvm->slots_lock);
 
 	return batch.reset;

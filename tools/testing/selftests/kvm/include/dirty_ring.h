@@ -1,35 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Dirty rings for tests: enable, map, harvest, reset.
+ * Dirty rings for tests: enable, map, harvest, reset. The ring itself is read by
+ * the reader of tools/kvm/dirty_ring/, as a VMM would.
  */
 #ifndef SELFTEST_KVM_DIRTY_RING_H
 #define SELFTEST_KVM_DIRTY_RING_H
 
 #include "kvm_util.h"
+#include "ring_reader.h"
 
 /* The kernel keeps this many entries (and PML's) free below the ring's end. */
 #define DIRTY_RING_RESERVED_ENTRIES	64
 #define DIRTY_RING_PML_ENTRIES		512
-
-/**
- * struct dirty_ring - a vCPU's dirty ring, as user space sees it
- * @gfns: the mapped entries
- * @entries: how many there are
- * @next: the first one not collected yet; runs freely, wraps by @entries
- */
-struct dirty_ring {
-	struct kvm_dirty_gfn *gfns;
-	uint32_t entries;
-	uint32_t next;
-};
-
-/**
- * typedef dirty_ring_fn - what to do with a reported page
- * @slot: address space and id of the memslot, as in the entry
- * @offset: the page, counted from the first of the memslot
- * @data: passed through
- */
-typedef void (*dirty_ring_fn)(uint32_t slot, uint64_t offset, void *data);
 
 /*
  * As in the rest of the library: a function with an underscore returns what the
@@ -49,7 +31,5 @@ void *_dirty_ring_mmap(struct kvm_vm *vm, uint32_t vcpuid, size_t size,
 void dirty_ring_map(struct dirty_ring *ring, struct kvm_vm *vm,
 		    uint32_t vcpuid, uint32_t entries);
 void dirty_ring_unmap(struct dirty_ring *ring);
-uint32_t dirty_ring_harvest(struct dirty_ring *ring, uint32_t max,
-			    dirty_ring_fn fn, void *data);
 
 #endif /* SELFTEST_KVM_DIRTY_RING_H */

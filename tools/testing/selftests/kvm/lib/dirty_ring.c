@@ -114,10 +114,9 @@ int _vm_reset_dirty_rings(struct kvm_vm *vm)
  */
 uint32_t vm_reset_dirty_rings(struct kvm_vm *vm)
 {
-	int ret = _vm_reset_dirty_rings(vm);
+	int ret = dirty_rings_reset(vm_get_fd(vm));
 
-	TEST_ASSERT(ret >= 0, "KVM_RESET_DIRTY_RINGS failed, rc: %i errno: %i",
-		    ret, errno);
+	TEST_ASSERT(ret >= 0, "KVM_RESET_DIRTY_RINGS failed, errno: %i", -ret);
 	return ret;
 }
 
@@ -148,13 +147,10 @@ void *_dirty_ring_mmap(struct kvm_vm *vm, uint32_t vcpuid, size_t size,
 void dirty_ring_map(struct dirty_ring *ring, struct kvm_vm *vm,
 		    uint32_t vcpuid, uint32_t entries)
 {
-	ring->gfns = _dirty_ring_mmap(vm, vcpuid, entries * sizeof(*ring->gfns),
-				      PROT_READ | PROT_WRITE, MAP_SHARED);
-	TEST_ASSERT(ring->gfns != MAP_FAILED,
-		    "mmap of dirty ring failed, vcpu id: %u errno: %i", vcpuid,
-		    errno);
-	ring->entries = entries;
-	ring->next = 0;
+	int ret = dirty_ring_attach(ring, vcpu_get_fd(vm, vcpuid), entries);
+
+	TEST_ASSERT(!ret, "mmap of dirty ring failed, vcpu id: %u errno: %i",
+		    vcpuid, -ret);
 }
 
 /**
@@ -163,42 +159,7 @@ void dirty_ring_map(struct dirty_ring *ring, struct kvm_vm *vm,
  */
 void dirty_ring_unmap(struct dirty_ring *ring)
 {
-	int ret = munmap(ring->gfns, ring->entries * sizeof(*ring->gfns));
+	int ret = dirty_ring_detach(ring);
 
-	TEST_ASSERT(!ret, "munmap of dirty ring failed, errno: %i", errno);
-}
-
-/**
- * dirty_ring_harvest() - collect what a vCPU has reported
- * @ring: the vCPU's ring
- * @max: stop after this many entries
- * @fn: called for each reported page, in the order of the ring
- * @data: passed to @fn
- *
- * Runs beside the vCPU, but not beside another harvest of the same ring.
- *
- * Return: how many entries were collected.
- */
-uint32_t dirty_ring_harvest(struct dirty_ring *ring, uint32_t max,
-			    dirty_ring_fn fn, void *data)
-{
-	struct kvm_dirty_gfn *gfn;
-	uint32_t count;
-
-	for (count = 0; count < max; count++) {
-		gfn = &ring->gfns[ring->next % ring->entries];
-		/* Pairs with the kernel's release when it reports a page. */
-		if (__atomic_load_n(&gfn->flags, __ATOMIC_ACQUIRE) !=
-		    KVM_DIRTY_GFN_F_DIRTY)
-			break;
-
-		fn(gfn->slot, gfn->offset, data);
-
-		/* Pairs with the kernel's acquire when it resets the entry. */
-		__atomic_store_n(&gfn->flags, KVM_DIRTY_GFN_F_RESET,
-				 __ATOMIC_RELEASE);
-		ring->next++;
-	}
-
-	return count;
+	TEST_ASSERT(!ret, "munmap of dirty ring failed, errno: %i", -ret);
 }

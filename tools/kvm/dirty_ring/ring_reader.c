@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A reader of KVM's dirty rings. The life of an entry, which all of this
+ * follows, is drawn in <linux/kvm_dirty_ring.h>.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ring_reader.h"
+
+/* Architectures without dirty rings: dirty_rings_max() tells. */
+#ifndef KVM_DIRTY_LOG_PAGE_OFFSET
+#define KVM_DIRTY_LOG_PAGE_OFFSET 0
+#endif
+
+/**
+ * dirty_rings_max() - ask for the largest dirty ring
+ * @vm_fd: a VM, or /dev/kvm
+ *
+ * Return: a number of entries; 0 if this kernel has no dirty rings; else
+ * whatever KVM_CHECK_EXTENSION fails with, as -errno.
+ */
+int dirty_rings_max(int vm_fd)
+{
+	int ret = ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_DIRTY_LOG_RING);
+
+	return ret < 0 ? -errno : ret / (int)sizeof(struct kvm_dirty_gfn);
+}
+
+/**
+ * dirty_rings_enable() - have vCPUs report in rings which pages they write
+ * @vm_fd: a VM without vCPUs
+ * @entries: size of each ring, a power of two
+ *
+ * From now on, KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG fail with ENXIO. Which
+ * memslots are tracked is still said by KVM_MEM_LOG_DIRTY_PAGES.
+ *
+ * Return: 0; -EINVAL for a size that is no power of two or has no room for more
+ * than the entries that the kernel reserves, if there is a vCPU, if rings are
+ * enabled already, or if the kernel has none; -E2BIG for a size above
+ * dirty_rings_max().
+ */
+int dirty_rings_enable(int vm_fd, uint32_t entries)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_DIRTY_LOG_RING,
+		.args[0] = entries * sizeof(struct kvm_dirty_gfn),
+	};
+
+	return ioctl(vm_fd, KVM_ENABLE_CAP, &cap) < 0 ? -errno : 0;
+}
+
+/**
+ * dirty_rings_reset() - give all collected entries back to the kernel
+ * @vm_fd: a VM with dirty rings
+ *
+ * The pages are protected again: a write that comes later makes a new entry. So
+ * the contents of a page are read after this call, not before. If all rings are
+ * harvested and reset by one thread, as they should be, the number returned is
+ * what dirty_ring_harvest() has returned since the last reset, over all rings.
+ *
+ * Return: how many entries were reset, of all vCPUs; or -EINVAL if the VM has
+ * no dirty rings.
+ */
+int dirty_rings_reset(int vm_fd)
+{
+	int ret = ioctl(vm_fd, KVM_RESET_DIRTY_RINGS);
+
+	return ret < 0 ? -errno : ret;
+}
+
+/**
+ * dirty_ring_attach() - map the ring of a vCPU
+ * @ring: to be set up
+ * @vcpu_fd: a vCPU of a VM with dirty rings
+ * @entries: as they were enabled
+ *
+ * Return: 0, or what mmap() failed with, as -errno.
+ */
+int dirty_ring_attach(struct dirty_ring *ring, int vcpu_fd, uint32_t entries)
+{
+	void *gfns;
+
+	gfns = mmap(NULL, entries * sizeof(*ring->gfns), PROT_READ | PROT_WRITE,
+		    MAP_SHARED, vcpu_fd,
+		    (off_t)KVM_DIRTY_LOG_PAGE_OFFSET * getpagesize());
+	if (gfns == MAP_FAILED)
+		return -errno;
+
+	ring->gfns = gfns;
+	ring->entries = entries;
+	ring->next = 0;
+	return 0;
+}
+
+/**
+ * dirty_ring_detach() - undo dirty_ring_attach()
+ * @ring: the ring
+ *
+ * Return: 0, or what munmap() failed with, as -errno.
+ */
+int dirty_ring_detach(struct dirty_ring *ring)
+{
+	size_t size = ring->entries * sizeof(*ring->gfns);
+
+	return munmap(ring->gfns, size) < 0 ? -errno : 0;
+}

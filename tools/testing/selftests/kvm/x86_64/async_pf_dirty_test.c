@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An asynchronous page fault must not hide a write. When the page is there, KVM
+ * maps it for the fault that was under way, even if the guest has written to it
+ * since, and the host has harvested that: the write that follows is reported.
+ *
+ * For each page, by bitmap and by ring:
+ *  - the guest writes to it; the host has no page there (userfaultfd), so KVM
+ *    tells the guest so by #PF and has a worker wait for the page;
+ *  - the host gives the page, the guest writes to it, the host harvests;
+ *  - the guest, which has kept KVM from telling it that the page is ready until
+ *    now, lets it do so, and KVM maps the page once more;
+ *  - the guest writes to the page, the host harvests.
+ */
+#define _GNU_SOURCE /* for program_invocation_name */
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+
+#include <linux/bitmap.h>
+#include <linux/bitops.h>
+#include <linux/kvm_para.h>
+#include <linux/userfaultfd.h>
+
+#include "test_util.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "dirty_ring.h"
+#include "kselftest.h"
+
+#define VCPU_ID		0
+#define RING_BYTES	65536
+#define TEST_SLOT	1
+#define TEST_MEM	0xc0000000
+#define TEST_PAGES	8
+
+#define PF_VECTOR	14
+#define READY_VECTOR	0x31
+#define X2APIC_TPR	0x808
+#define X2APIC_SPIV	0x80f
+
+/* What the guest tells, with the page. */
+enum {
+	MISSING,	/* it was told that the page is missing */
+	WRITTEN,	/* it has written the page */
+	WAITING,	/* it waits to be told that the page is ready */
+	READY,		/* it was told */
+	AGAIN,		/* it has written the page again */
+};
+
+/* What KVM tells the guest, and what the guest and the host share. */
+static struct kvm_vcpu_pv_apf_data apf __aligned(64);
+static uint64_t apf_gpa;
+static uint32_t missing;
+
+static void pf_handler(struct ex_regs *regs)
+{
+	uint64_t cr2;
+
+	asm volatile("mov %%cr2, %0" : "=r"(cr2));
+	GUEST_ASSERT(READ_ONCE(apf.flags) == KVM_PV_REASON_PAGE_NOT_PRESENT);
+	WRITE_ONCE(apf.flags, 0);
+	missing = cr2;
+	ucall(UCALL_SYNC, 1, MISSING);
+}
+
+/*
+ * Interrupts are on, or KVM would not tell of a missing page; the one that says
+ * that a page is ready stays pending.
+ */
+static void enable_async_pf(void)
+{
+	wrmsr(MSR_IA32_APICBASE, rdmsr(MSR_IA32_APICBASE) | X2APIC_ENABLE);
+	wrmsr(X2APIC_SPIV, 0x1ff);
+	wrmsr(X2APIC_TPR, 0xff);
+	wrmsr(MSR_KVM_ASYNC_PF_INT, READY_VECTOR);
+	wrmsr(MSR_KVM_ASYNC_PF_EN, apf_gpa | KVM_ASYNC_PF_ENABLED |
+				   KVM_ASYNC_PF_SEND_ALWAYS |
+				   KVM_ASYNC_PF_DELIVERY_AS_INT);
+	asm volatile("sti");
+
+	/* KVM begins with a token for all, and it waits until that is taken. */
+	while (READ_ONCE(apf.token) != ~0u)
+		ucall(UCALL_SYNC, 1, WAITING);
+}
+
+static void guest_code(void)
+{
+	unsigned int page;
+
+	enable_async_pf();
+
+	for (page = 0; page < TEST_PAGES; page++) {
+		uint64_t *word = (void *)(TEST_MEM + page * 4096ul);
+
+		WRITE_ONCE(missing, 0);
+		WRITE_ONCE(*word, 1);
+		ucall(UCALL_SYNC, 1, WRITTEN);
+		GUEST_ASSERT(missing);
+
+		WRITE_ONCE(apf.token, 0);
+		wrmsr(MSR_KVM_ASYNC_PF_ACK, 1);
+		while (READ_ONCE(apf.token) != missing)
+			ucall(UCALL_SYNC, 1, WAITING);
+		ucall(UCALL_SYNC, 1, READY);
+
+		WRITE_ONCE(*word, 2);
+		ucall(UCALL_SYNC, 1, AGAIN);
+	}
+	GUEST_DONE();
+}
+
+struct test {
+	struct kvm_vm *vm;
+	struct dirty_ring ring;
+	int uffd;
+	unsigned int page;
+	unsigned int missing;
+	unsigned int bad;
+};
+
+static void add_page(uint32_t slot, uint64_t offset, void *data)
+{
+	unsigned long *pages = data;
+
+	TEST_ASSERT(slot == TEST_SLOT && offset < TEST_PAGES,
+		    "entry for slot %u offset 0x%lx", slot, offset);
+	*pages |= BIT(offset);
+}
+
+static unsigned long collect(struct test *t)
+{
+	unsigned long pages = 0;
+	uint32_t collected, reset;
+
+	if (!t->ring.gfns) {
+		kvm_vm_get_dirty_log(t->vm, TEST_SLOT, &pages);
+		return pages;
+	}
+
+	collected = dirty_ring_harvest(&t->ring, UINT32_MAX, add_page, &pages);
+	reset = vm_reset_dirty_rings(t->vm);
+	TEST_ASSERT(reset == collected, "reset %u of %u entries", reset,
+		    collected);
+	return pages;
+}
+
+/* The page is there, and no other. */
+static void check(struct test *t, const char *when)
+{
+	unsigned long pages = collect(t);
+
+	if (pages != BIT(t->page)) {
+		t->bad++;
+		ksft_print_msg("page %u, written %s: reported 0x%02lx\n",
+			       t->page, when, pages);
+	}
+}
+
+/* It is KVM's worker that waits for the page: the vCPU does not. */
+static void give_page(struct test *t)
+{
+	static uint8_t zeroes[4096] __aligned(4096);
+	struct uffd_msg msg;
+	struct uffdio_copy copy = {
+		.src = (uintptr_t)zeroes,
+		.len = sizeof(zeroes),
+	};
+
+	TEST_ASSERT(read(t->uffd, &msg, sizeof(msg)) == sizeof(msg) &&
+		    msg.event == UFFD_EVENT_PAGEFAULT, "no fault, errno: %i",
+		    errno);
+	copy.dst = msg.arg.pagefault.address & ~4095ul;
+	TEST_ASSERT(!ioctl(t->uffd, UFFDIO_COPY, &copy),
+		    "UFFDIO_COPY failed, errno: %i", errno);
+	t->missing++;
+}
+
+static void create_vm(struct test *t, bool ring)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+		.range.len = TEST_PAGES * 4096,
+	};
+	struct kvm_vm *vm;
+
+	vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
+	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
+	vm_create_irqchip(vm);
+	if (ring)
+		vm_enable_dirty_ring(vm, RING_BYTES);
+	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
+	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
+	t->vm = vm;
+	if (ring)
+		dirty_ring_map(&t->ring, vm, VCPU_ID,
+			       RING_BYTES / sizeof(struct kvm_dirty_gfn));
+
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
+				    TEST_SLOT, TEST_PAGES,
+				    KVM_MEM_LOG_DIRTY_PAGES);
+	virt_map(vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
+
+	vm_init_descriptor_tables(vm);
+	vcpu_init_descriptor_tables(vm, VCPU_ID);
+	vm_handle_exception(vm, PF_VECTOR, pf_handler);
+	apf_gpa = addr_gva2gpa(vm, (vm_vaddr_t)&apf);
+	sync_global_to_guest(vm, apf_gpa);
+
+	t->uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	TEST_ASSERT(t->uffd >= 0, "userfaultfd failed, errno: %i", errno);
+	reg.range.start = (uintptr_t)addr_gpa2hva(vm, TEST_MEM);
+	TEST_ASSERT(!ioctl(t->uffd, UFFDIO_API, &api) &&
+		    !ioctl(t->uffd, UFFDIO_REGISTER, &reg),
+		    "userfaultfd failed, errno: %i", errno);
+}
+
+static void run_guest_code(struct test *t)
+{
+	struct kvm_run *run = vcpu_state(t->vm, VCPU_ID);
+	struct ucall uc;
+
+	for (;;) {
+		vcpu_run(t->vm, VCPU_ID);
+		TEST_ASSERT(run->exit_reason == KVM_EXIT_IO,
+			    "page %u: exit %u (%s)", t->page, run->exit_reason,
+			    exit_reason_str(run->exit_reason));
+
+		switch (get_ucall(t->vm, VCPU_ID, &uc)) {
+		case UCALL_SYNC:
+			break;
+		case UCALL_DONE:
+			return;
+		case UCALL_ABORT:
+			TEST_FAIL("%s at %s:%ld", (const char *)uc.args[0],
+				  __FILE__, uc.args[1]);
+		default:
+			TEST_FAIL("unknown ucall %lu", uc.cmd);
+		}
+
+		switch (uc.args[0]) {
+		case MISSING:
+			give_page(t);
+			break;
+		case WRITTEN:
+			check(t, "once");
+			break;
+		case WAITING:
+			sched_yield();
+			break;
+		case READY:
+			/* What the new mapping reports is early. */
+			if (t->page % 2)
+				collect(t);
+			break;
+		case AGAIN:
+			check(t, "again");
+			t->page++;
+			break;
+		}
+	}
+}
+
+static void run_test(bool ring)
+{
+	const char *name = ring ? "ring" : "bitmap";
+	struct test t = { 0 };
+
+	if (ring && !dirty_ring_max_entries()) {
+		ksft_test_result_skip("ring: not offered\n");
+		return;
+	}
+
+	create_vm(&t, ring);
+	run_guest_code(&t);
+	TEST_ASSERT(t.page == TEST_PAGES && t.missing == TEST_PAGES,
+		    "%u pages, %u asynchronous faults", t.page, t.missing);
+	ksft_print_msg("%u asynchronous page faults\n", t.missing);
+	ksft_test_result(!t.bad, "%s\n", name);
+
+	close(t.uffd);
+	if (ring)
+		dirty_ring_unmap(&t.ring);
+	kvm_vm_free(t.vm);
+}
+
+int main(void)
+{
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0) {
+		print_skip("no userfaultfd, errno: %i", errno);
+		exit(KSFT_SKIP);
+	}
+	close(fd);
+
+	if (!kvm_check_cap(KVM_CAP_ASYNC_PF_INT)) {
+		print_skip("no asynchronous page faults by interrupt");
+		exit(KSFT_SKIP);
+	}
+
+	ksft_print_header();
+	ksft_set_plan(2);
+	run_test(false);
+	run_test(true);
+
+	if (ksft_get_fail_cnt())
+		ksft_exit_fail();
+	ksft_exit_pass();
+}

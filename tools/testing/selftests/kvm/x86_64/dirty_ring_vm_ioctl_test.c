@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the VM's ioctls write to guest memory, where no vCPU is loaded and so no
+ * dirty ring is at hand. In this kernel they write nothing. If one does, the page
+ * is in the bitmap of KVM_CAP_DIRTY_LOG_RING_SPILL where that is enabled, and
+ * nothing happens to the host where it is not.
+ *
+ * The ioctls are those that change what KVM keeps in guest memory for the guest,
+ * and those that deliver interrupts. KVM_SET_CLOCK is the one to watch: newer
+ * kernels invalidate Hyper-V's TSC page in it.
+ */
+#define _GNU_SOURCE /* for program_invocation_name */
+#include <stdio.h>
+#include <string.h>
+
+#include <linux/bitmap.h>
+#include <linux/bitops.h>
+#include <linux/compiler.h>
+#include <linux/kernel.h>
+
+#include <asm/kvm_para.h>
+
+#include "test_util.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "dirty_ring.h"
+#include "kselftest.h"
+
+#define VCPU_ID		0
+#define TEST_SLOT	1
+#define TEST_MEM	0x40000000ul
+
+/* Pages of the memslot, by what KVM keeps there; the last is the guest's. */
+enum { CLOCK_PAGE, TSC_PAGE, WALL_PAGE, STEAL_PAGE, GUEST_PAGE, TEST_PAGES };
+
+/* TLFS, "Partition Reference TSC Mechanism" and "Reporting the Guest OS". */
+#define HV_X64_MSR_GUEST_OS_ID		0x40000000
+#define HV_X64_MSR_REFERENCE_TSC	0x40000021
+
+static struct kvm_vm *vm;
+static struct dirty_ring ring;
+static char before[TEST_PAGES * 4096];
+
+static void guest_code(void)
+{
+	uint64_t *word = (uint64_t *)(TEST_MEM + GUEST_PAGE * 4096);
+
+	for (;;) {
+		WRITE_ONCE(*word, READ_ONCE(*word) + 1);
+		GUEST_SYNC(0);
+	}
+}
+
+static void set_clock(void)
+{
+	struct kvm_clock_data clock;
+
+	vm_ioctl(vm, KVM_GET_CLOCK, &clock);
+	clock.clock += 1000000000;
+	clock.flags = 0;
+	vm_ioctl(vm, KVM_SET_CLOCK, &clock);
+}
+
+static void set_irqchip(void)
+{
+	struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_IOAPIC };
+
+	vm_ioctl(vm, KVM_GET_IRQCHIP, &chip);
+	vm_ioctl(vm, KVM_SET_IRQCHIP, &chip);
+}
+
+static void irq_line(void)
+{
+	struct kvm_irq_level irq = { .irq = 4, .level = 1 };
+
+	vm_ioctl(vm, KVM_IRQ_LINE, &irq);
+	irq.level = 0;
+	vm_ioctl(vm, KVM_IRQ_LINE, &irq);
+}
+
+static void signal_msi(void)
+{
+	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = 0x40 };
+
+	vm_ioctl(vm, KVM_SIGNAL_MSI, &msi);
+}
+
+static const struct vm_writer {
+	const char *name;
+	void (*call)(void);
+} vm_writers[] = {
+	{ "KVM_SET_CLOCK", set_clock },
+	{ "KVM_SET_IRQCHIP", set_irqchip },
+	{ "KVM_IRQ_LINE", irq_line },
+	{ "KVM_SIGNAL_MSI", signal_msi },
+};
+
+static void add_page(uint32_t slot, uint64_t offset, void *data)
+{
+	unsigned long *pages = data;
+
+	TEST_ASSERT(slot == TEST_SLOT && offset < TEST_PAGES,
+		    "entry for slot %u offset 0x%lx", slot, offset);
+	*pages |= BIT(offset);
+}
+
+/* Pages that were reported since the last time, in the ring or the bitmap. */
+static unsigned long collect(bool spill)
+{
+	unsigned long pages = 0, spilled = 0;
+
+	dirty_ring_harvest(&ring, UINT32_MAX, add_page, &pages);
+	vm_reset_dirty_rings(vm);
+	if (spill)
+		kvm_vm_get_dirty_log(vm, TEST_SLOT, &spilled);
+	return pages | spilled;
+}
+
+static void *memory(void)
+{
+	return addr_gpa2hva(vm, TEST_MEM);
+}
+
+static unsigned long changed_pages(void)
+{
+	unsigned long pages = 0;
+	int i;
+
+	for (i = 0; i < TEST_PAGES; i++)
+		if (memcmp(memory() + i * 4096, before + i * 4096, 4096))
+			pages |= BIT(i);
+	return pages;
+}
+
+static void run_vcpu(void)
+{
+	struct ucall uc;
+
+	vcpu_run(vm, VCPU_ID);
+	TEST_ASSERT(get_ucall(vm, VCPU_ID, &uc) == UCALL_SYNC, "no sync: %s",
+		    exit_reason_str(vcpu_state(vm, VCPU_ID)->exit_reason));
+}
+
+static void set_page_msr(uint32_t msr, int page, uint64_t flags)
+{
+	vcpu_set_msr(vm, VCPU_ID, msr, (TEST_MEM + page * 4096) | flags);
+}
+
+static void create_vm(bool spill)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING_SPILL };
+	uint32_t entries = dirty_ring_min_entries();
+
+	vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
+	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
+	vm_create_irqchip(vm);
+	vm_enable_dirty_ring(vm, entries * sizeof(struct kvm_dirty_gfn));
+	if (spill)
+		vm_enable_cap(vm, &cap);
+	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
+	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
+	dirty_ring_map(&ring, vm, VCPU_ID, entries);
+
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
+				    TEST_SLOT, TEST_PAGES,
+				    KVM_MEM_LOG_DIRTY_PAGES);
+	virt_map(vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
+
+	set_page_msr(MSR_KVM_SYSTEM_TIME_NEW, CLOCK_PAGE, 1);
+	set_page_msr(MSR_KVM_WALL_CLOCK_NEW, WALL_PAGE, 0);
+	set_page_msr(MSR_KVM_STEAL_TIME, STEAL_PAGE, KVM_MSR_ENABLED);
+	vcpu_set_msr(vm, VCPU_ID, HV_X64_MSR_GUEST_OS_ID, 1);
+	set_page_msr(HV_X64_MSR_REFERENCE_TSC, TSC_PAGE, 1);
+}
+
+/* The vCPU's own writes are in its ring: all pages but those KVM left alone. */
+static void check_vcpu(bool spill)
+{
+	unsigned long changed, pages;
+
+	memcpy(before, memory(), sizeof(before));
+	set_page_msr(MSR_KVM_WALL_CLOCK_NEW, WALL_PAGE, 0);
+	run_vcpu();
+	changed = changed_pages();
+	pages = collect(spill);
+	ksft_print_msg("the vCPU changed pages 0x%lx, reported 0x%lx\n",
+		       changed, pages);
+	ksft_test_result(!(changed & ~pages) && changed & BIT(GUEST_PAGE),
+			 "%s: the vCPU's pages are reported\n",
+			 spill ? "ring and bitmap" : "ring");
+}
+
+static void check_writer(const struct vm_writer *writer, bool spill)
+{
+	unsigned long changed, pages;
+
+	memcpy(before, memory(), sizeof(before));
+	writer->call();
+	changed = changed_pages();
+	pages = collect(spill);
+	if (changed)
+		ksft_print_msg("%s changed pages 0x%lx, reported 0x%lx\n",
+			       writer->name, changed, pages);
+	ksft_test_result(!spill || !(changed & ~pages), "%s: %s\n",
+			 spill ? "ring and bitmap" : "ring", writer->name);
+}
+
+static void run_tests(bool spill)
+{
+	int i;
+
+	create_vm(spill);
+	check_vcpu(spill);
+	for (i = 0; i < ARRAY_SIZE(vm_writers); i++)
+		check_writer(&vm_writers[i], spill);
+	check_vcpu(spill);
+	dirty_ring_unmap(&ring);
+	kvm_vm_free(vm);
+}
+
+int main(void)
+{
+	setbuf(stdout, NULL);
+	ksft_print_header();
+	if (!dirty_ring_max_entries())
+		ksft_exit_skip("this kernel has no dirty rings\n");
+	TEST_ASSERT(kvm_check_cap(KVM_CAP_DIRTY_LOG_RING_SPILL) == 1,
+		    "no KVM_CAP_DIRTY_LOG_RING_SPILL");
+	ksft_set_plan(2 * (2 + ARRAY_SIZE(vm_writers)));
+
+	run_tests(false);
+	run_tests(true);
+
+	ksft_exit(!ksft_get_fail_cnt());
+}
