@@ -61,7 +61,10 @@ static void bitmap_reprotect(struct vm *vm, uint32_t harvested)
 
 /* dirty ring: read its entries in order, then KVM_RESET_DIRTY_RINGS */
 
-static uint32_t ring_next;
+struct found {
+	uint64_t *pages;
+	uint32_t count;
+};
 
 static void ring_enable(struct vm *vm)
 {
@@ -71,34 +74,29 @@ static void ring_enable(struct vm *vm)
 static void ring_prepare(uint64_t log_pages)
 {
 	(void)log_pages;
-	ring_next = 0;
 }
 
-static uint32_t ring_harvest(struct vm *vm, uint64_t *found)
+/* Of another slot: no page, and the check will say so. */
+static void note_page(uint32_t slot, uint64_t offset, void *data)
 {
-	uint32_t mask = vm->ring_entries - 1, n = 0;
+	struct found *found = data;
 
-	while (n < MAX_FOUND) {
-		struct kvm_dirty_gfn *e = &vm->ring[ring_next & mask];
+	found->pages[found->count++] = slot == LOG_SLOT ? offset : ~0ULL;
+}
 
-		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) !=
-		    KVM_DIRTY_GFN_F_DIRTY)
-			break;
-		/* Of another slot: no page, and the check will say so. */
-		found[n++] = e->slot == LOG_SLOT ? e->offset : ~0ULL;
-		__atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET,
-				 __ATOMIC_RELEASE);
-		ring_next++;
-	}
-	return n;
+static uint32_t ring_harvest(struct vm *vm, uint64_t *pages)
+{
+	struct found found = { .pages = pages };
+
+	return dirty_ring_harvest(&vm->ring, MAX_FOUND, note_page, &found);
 }
 
 static void ring_reprotect(struct vm *vm, uint32_t harvested)
 {
-	uint32_t reset = CALL(vm->fd, KVM_RESET_DIRTY_RINGS, 0);
+	int reset = dirty_rings_reset(vm->fd);
 
-	if (reset != harvested)
-		fail("harvested %u entries, but %u were reset", harvested, reset);
+	if (reset < 0 || (uint32_t)reset != harvested)
+		fail("harvested %u entries, but %d were reset", harvested, reset);
 }
 
 const struct tracker trackers[TRACKERS] = {

@@ -118,12 +118,11 @@ void vm_open(struct vm *vm)
 
 void vm_enable_ring(struct vm *vm, uint32_t entries)
 {
-	struct kvm_enable_cap cap = {
-		.cap = KVM_CAP_DIRTY_LOG_RING,
-		.args[0] = entries * sizeof(struct kvm_dirty_gfn),
-	};
+	int ret = dirty_rings_enable(vm->fd, entries);
 
-	CALL(vm->fd, KVM_ENABLE_CAP, &cap);
+	if (ret)
+		fail("no dirty ring of %u entries: %s", entries,
+		     strerror(-ret));
 	vm->ring_entries = entries;
 }
 
@@ -239,6 +238,18 @@ static void set_registers(struct vm *vm, uint32_t count)
 	CALL(vm->vcpu, KVM_SET_REGS, &regs);
 }
 
+/* Touched once, so that no round pays for it. */
+static void map_ring(struct vm *vm)
+{
+	int ret = dirty_ring_attach(&vm->ring, vm->vcpu, vm->ring_entries);
+	uint32_t i;
+
+	if (ret)
+		fail("mmap of the dirty ring: %s", strerror(-ret));
+	for (i = 0; i < vm->ring_entries; i++)
+		__atomic_load_n(&vm->ring.gfns[i].flags, __ATOMIC_RELAXED);
+}
+
 void vm_start(struct vm *vm, uint64_t log_pages,
 	      const uint32_t *list, uint32_t count)
 {
@@ -248,11 +259,8 @@ void vm_start(struct vm *vm, uint64_t log_pages,
 	vm->vcpu = CALL(vm->fd, KVM_CREATE_VCPU, 0);
 	vm->run_size = CALL(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	vm->run = map(vm->run_size, MAP_SHARED, vm->vcpu, 0);
-	/* Populated, so that no round pays for its first touch. */
 	if (vm->ring_entries)
-		vm->ring = map(vm->ring_entries * sizeof(*vm->ring),
-			       MAP_SHARED | MAP_POPULATE,
-			       vm->vcpu, KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE);
+		map_ring(vm);
 	set_cpuid(vm);
 	set_long_mode(vm);
 	set_registers(vm, count);
@@ -273,8 +281,8 @@ uint64_t vm_word(const struct vm *vm, uint64_t page)
 
 void vm_close(struct vm *vm)
 {
-	if (vm->ring)
-		munmap(vm->ring, vm->ring_entries * sizeof(*vm->ring));
+	if (vm->ring_entries)
+		dirty_ring_detach(&vm->ring);
 	munmap(vm->run, vm->run_size);
 	close(vm->vcpu);
 	close(vm->fd);

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ring_reader.h"
+
 #define PAGE_SHIFT	12
 #define PAGE_SIZE	(1UL << PAGE_SHIFT)
 #define GIB_SHIFT	30
@@ -37,7 +39,7 @@ struct vm {
 	uint64_t log_pages;
 	uint64_t passes;
 
-	struct kvm_dirty_gfn *ring;
+	struct dirty_ring ring;
 	uint32_t ring_entries;
 };
 

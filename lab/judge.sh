@@ -6,8 +6,10 @@
 BOOT_LIMIT=${LAB_BOOT_LIMIT:-60}	# seconds to the first test, and from one test to the next; see spent()
 
 # Kernel lines that say that something is wrong, as extended regular expression.
+# The text of kmemleak's is init's.
 FAULTS='WARNING:|BUG:|BUG |Oops|Kernel panic|[Gg]eneral protection|double fault|'
-FAULTS+='KASAN|KCSAN|KMSAN|UBSAN|kmemleak: [1-9]|rcu.*detected.*stall|'
+FAULTS+='KASAN|KCSAN|KMSAN|UBSAN|ODEBUG|kmemleak: ([1-9]|Cannot insert)|'
+FAULTS+='rcu.*detected.*stall|INFO: trying to register non-static key|'
 FAULTS+='RCU.*stall|soft lockup|hard LOCKUP|blocked for more than|'
 FAULTS+='possible (recursive|circular|irq)|inconsistent lock state|'
 FAULTS+='suspicious RCU usage|DEADLOCK|bad unlock balance|'
@@ -49,9 +51,9 @@ limit_of() {
 	"@lab begin "*)
 		awk -v n="${2##* }" '$1 == n { print $2 }' "$1/plan" ;;
 	"@lab done")
-		echo 15 ;;
+		echo $((15 * TIMES)) ;;
 	*)
-		echo "$BOOT_LIMIT" ;;
+		echo $((BOOT_LIMIT * TIMES)) ;;
 	esac
 }
 
@@ -71,7 +73,7 @@ spent() {
 }
 
 watch_boot() {
-	local dir=$1 pid=$2 marker='' new since limit=$BOOT_LIMIT
+	local dir=$1 pid=$2 marker='' new since limit=$((BOOT_LIMIT * TIMES))
 	since=$(clocks "$pid")
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.3

@@ -7,7 +7,7 @@
 #	--hw "HW ..."		vtx, svm, kvm (the best there is)
 #	--kernel FILE		the host kernel (build/host/bzImage)
 #	--bin DIR		the test programs (build/selftests)
-#	--set run|smoke|full	which machines and tests (run)
+#	--set run|smoke|full|races	which machines and tests (run)
 #	--tests "NAME ..."	only these, by name or by program, whatever set
 #				they belong to
 #	--machines "NAME ..."	only these, whatever set they belong to
@@ -49,8 +49,8 @@ done
 check_words() {
 	local hw
 	case $set in
-	run | smoke | full) ;;
-	*) die "no such set: $set (run, smoke, full)" ;;
+	run | smoke | full | races) ;;
+	*) die "no such set: $set (run, smoke, full, races)" ;;
 	esac
 	for hw in $hws; do
 		case $hw in
@@ -114,7 +114,7 @@ show() {
 	all=$(text_of "$1" | wc -l)
 	[ "$all" -le 30 ] || { text_of "$1" | head -n -30 |
 		grep -aE "^ *not ok|\[ *[0-9]+\.[0-9]{6}\] .*($FAULTS)" |
-		head -n 20 | sed 's/^/#   /'; echo "#   ..."; }
+		head -n 20 | sed 's/^/#   /' || :; echo "#   ..."; }
 	text_of "$1" | tail -n 30 | sed 's/^/#   /'
 }
 

@@ -5,6 +5,7 @@
 MACHINES=${LAB_MACHINES:-$LAB/machines.tab}
 TESTS=${LAB_TESTS:-$LAB/tests.tab}
 KNOWN=${LAB_KNOWN:-$LAB/known.tab}
+TRAITS=$LAB/kernels.tab
 
 rows() { sed '/^#/d;/^[[:space:]]*$/d' "$1"; }
 
@@ -14,9 +15,10 @@ machines_of() {
 		$2 == hw && ("," $6 ",") ~ ("," set ",") { print $1 }'
 }
 
-first_machine() { rows "$MACHINES" | awk -v hw="$1" '$2 == hw { print $1; exit }'; }
+first_machine() { rows "$MACHINES" | awk -v hw="$1" '$2 == hw && !n++ { print $1 }'; }
 
-# load_machine NAME: set the variables that emulator() wants, and HAS.
+# load_machine NAME: set the variables that emulator() wants, HAS, and TIMES, by
+# how much all takes longer on KERNEL.
 load_machine() {
 	local row
 	row=$(rows "$MACHINES" | awk -v name="$1" '$1 == name')
@@ -26,6 +28,20 @@ load_machine() {
 	if [ "$HW" = kvm ]; then
 		HAS+=,$(grep -oEw -m 1 "vmx|svm" /proc/cpuinfo | head -n 1)
 	fi
+	load_kernel
+}
+
+# What the configuration of KERNEL adds.
+load_kernel() {
+	local config option word times
+	config=$(dirname "$KERNEL")/config
+	TIMES=1
+	[ -f "$config" ] || return 0
+	while read -r option word times; do
+		grep -qxF "$option" "$config" || continue
+		[ "$word" = - ] || HAS+=,$word
+		[ "$times" -le "$TIMES" ] || TIMES=$times
+	done < <(rows "$TRAITS")
 }
 
 # has WORD,...: does the loaded machine have all of them?
@@ -50,7 +66,7 @@ tests_of() {
 		else
 			[[ ,$sets, = *,$1,* ]] || continue
 		fi
-		! has "$needs" || echo "$name $needs $limit $command"
+		! has "$needs" || echo "$name $needs $((limit * TIMES)) $command"
 	done
 }
 
