@@ -7,7 +7,7 @@ HW ?=
 TEST ?=
 # smoke or full.
 MATRIX ?= smoke
-# The kernel configuration: host, or host with configs/$(CONFIG).config on top.
+# The host kernel: host, or with configs/$(CONFIG).config on top: debug, kcsan.
 CONFIG ?= host
 # Another base: a checkout, a source folder or a tarball of 5.10.y.
 LINUX ?=
@@ -16,10 +16,13 @@ export HW TEST MATRIX CONFIG LINUX WHOLE
 # Only these mutants; empty is all of verification/mutants/.
 MUTANT ?=
 
+# How often `make migrate` migrates one guest, back and forth.
+N ?= 10
+
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run check shell bench deps setup tree kernel base-kernel \
-	selftests refresh series bisect mutants lint docs clean
+.PHONY: help run check shell races migrate plots bench deps setup tree kernel \
+	base-kernel selftests refresh series bisect model mutants lint docs clean
 
 HARDWARE = $(or $(HW),$(shell lab/setup.sh detect))
 ON_HARDWARE = --hw "$(HARDWARE)" --kernel build/$(CONFIG)/bzImage
@@ -38,6 +41,21 @@ check: deps
 ## A console on the booted host
 shell: built
 	@lab/shell.sh $(ON_HARDWARE)
+
+## Data races in KVM: KCSAN, the ring tests, two CPUs of SVM
+races:
+	@$(MAKE) --no-print-directory CONFIG=kcsan HW="$(or $(HW),svm)" built
+	@lab/run.sh --hw "$(or $(HW),svm)" --kernel build/kcsan/bzImage \
+		--set races --tests "$(TEST)"
+
+## Stock QEMU migrates guests on the booted host, with rings and bitmaps
+migrate: built
+	@lab/migrate/run.sh --hw "$(HARDWARE)" --kernel build/$(CONFIG)/bzImage \
+		--times "$(N)"
+
+## out/migrate-svm.svg from the figures of `make migrate`
+plots: deps
+	@lab/migrate/plot.sh
 
 ## Instructions per dirtied page, ours and the unpatched base
 bench: built base-kernel
@@ -62,6 +80,10 @@ deps:
 ## Break the feature on purpose: which mutants do the tests kill? (MUTANT="names")
 mutants: built
 	@verification/mutants.sh $(MUTANT)
+
+## Search the model of the rings' protocol, and the ordering of its accesses
+model: deps
+	@verification/model.sh
 
 ## The patched kernel tree: build/linux, one commit a step
 tree: deps

@@ -114,7 +114,7 @@ make_repository() {
 	step "import base ${origin##*/}" import
 	tree=$(cat "$GIT_DIR/tree")
 	version=$(git show "$tree:Makefile" |
-		sed -n '/^EXTRAVERSION/q; s/^[A-Z]* = *//p' | paste -sd.)
+		sed -n '/^EXTRAVERSION/,$!s/^[A-Z]* = *//p' | paste -sd.)
 	plain_git
 	git update-ref refs/heads/base \
 		"$(git commit-tree -m "Linux $version" "$tree")"

@@ -16,6 +16,7 @@ finish() { total; exit; }
 check "the series applies" scripts/tree.sh
 [ "$failed" -eq 0 ] || finish
 suite lint scripts/lint.sh
+suite model verification/model.sh
 check "documents build without warnings" scripts/docs.sh
 if [ -z "${LINUX:-}" ]; then
 	check "the round trip changes nothing" scripts/roundtrip.sh
@@ -31,4 +32,5 @@ suite "lab's own checks" lab/selfcheck.sh --hw "$hw" --kernel "$kernel"
 suite "tests (${MATRIX:-smoke})" lab/run.sh --hw "$hw" --kernel "$kernel" \
 	--bin "$BUILD/selftests" --set "${MATRIX:-smoke}" --tests "${TEST:-}" \
 	--logs "$BUILD/logs/lab"
+suite "migration" lab/migrate/run.sh --hw "$hw" --kernel "$kernel" --set check
 finish

@@ -13,8 +13,11 @@ packages=(
 	cpio xz-utils zstd ccache
 	# the emulators
 	g++ qemu-system-x86 bochsbios vgabios busybox-static
+	# the QEMU that migrates, and its plots
+	meson ninja-build pkg-config libglib2.0-dev libpixman-1-dev libfdt-dev
+	zlib1g-dev gnuplot-nox
 	# the checks
-	sparse shellcheck python3-sphinx fontconfig
+	sparse shellcheck python3-sphinx fontconfig spin relacy-dev
 )
 
 missing() {

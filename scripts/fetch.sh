@@ -21,7 +21,7 @@ mirror() {
 	# shellcheck disable=SC2016 # apt's variables
 	apt-get indextargets --format '$(LABEL)|$(REPO_URI)' \
 		'Created-By: Packages' 2>/dev/null |
-		sed -n 's/^Debian|//p' | head -n 1
+		sed -n 's/^Debian|//p' | sed -n 1p
 }
 
 # The same, where `apt-get update` was never run and so no label is known.
@@ -31,7 +31,7 @@ mirror_from_sources() {
 		sed -n 's/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p' \
 			$main $dir/*.list 2>/dev/null
 		sed -n 's/^URIs: *\([^ ]*\).*/\1/p' $dir/*.sources 2>/dev/null
-	} | grep '/debian/\?$' | head -n 1
+	} | grep '/debian/\?$' | sed -n 1p
 }
 
 apt_conf() {

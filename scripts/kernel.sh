@@ -3,14 +3,16 @@
 # Build a kernel for the lab: tinyconfig and configs/host.config.
 #
 #   [CONFIG=NAME] scripts/kernel.sh		build/linux -> build/host/
-#   scripts/kernel.sh base			the unpatched base -> build/base/
+#   [CONFIG=NAME] scripts/kernel.sh base		the unpatched base -> build/base/,
+#						with CONFIG: build/base-NAME/
 #   scripts/kernel.sh --tree DIR		another tree, to the cache only: prints where
 #   scripts/kernel.sh warnings			gcc's (W=1) and sparse's about KVM,
 #						to build/lint/warnings
 #
 # With CONFIG, configs/NAME.config comes on top, and the result stands in
-# build/NAME/. The result is a bzImage and its System.map. It is kept in the
-# cache by what it was made from, and taken from there when nothing changed.
+# build/NAME/. A line "# make: NAME=VALUE" there is a variable for Kbuild. The
+# result is a bzImage, its System.map and its config. It is kept in the cache by
+# what it was made from, and taken from there when nothing changed.
 
 . "$(dirname "$0")/lib.sh"
 plain_git
@@ -36,7 +38,7 @@ key_of() {
 }
 
 key() {
-	if [ "$name" = base ]; then
+	if [ $do = build_base ]; then
 		key_of base
 	else
 		key_of "$(work_tree_id "$tree")"
@@ -47,7 +49,10 @@ still() { [ "$(key)" = "$1" ] || die "the sources changed during the build"; }
 
 # All builds are in a folder directly below the sources, which makes Kbuild use
 # relative paths: ccache then knows the objects again in any checkout.
-kmake() { make -C "$source" O="build-$name" CC='ccache gcc' LOCALVERSION= "$@"; }
+kmake() {
+	make -C "$source" O="build-$name" CC='ccache gcc' LOCALVERSION= \
+		"${variables[@]}" "$@"
+}
 
 # What neither tinyconfig nor a fragment asks for stays off.
 configure() {
@@ -66,6 +71,7 @@ keep() {
 	still "$key"
 	mkdir -p "$cached.$$"
 	cp "$out/arch/x86/boot/bzImage" "$out/System.map" "$cached.$$"
+	cp "$out/.config" "$cached.$$/config"
 	rm -rf "$cached"
 	mv "$cached.$$" "$cached"
 }
@@ -113,8 +119,9 @@ fragments=("$TOP/configs/host.config")
 case $* in
 '') ;;
 base)
-	name=base do=build_base source=$BUILD/base/linux
-	fragments=("$TOP/configs/host.config")
+	name=base do=build_base
+	[ "$CONFIG" = host ] || name+=-$CONFIG
+	source=$BUILD/$name/linux
 	;;
 warnings)
 	name=lint do=build_warnings
@@ -126,6 +133,7 @@ esac
 [ -d "$tree" ] || die "no ${tree#"$TOP"/}: 'make tree' first"
 [ -f "${fragments[-1]}" ] || die "there is no configs/$CONFIG.config"
 source=${source:-$tree}
+mapfile -t variables < <(sed -n 's/^# make: //p' "${fragments[@]}")
 key=$(key)
 cached=$CACHE/kernel/$key
 [ -d "$cached" ] || step "build kernel $name" $do

@@ -35,9 +35,12 @@ topic_of() {
 		return
 	fi
 	case $subject in
-	'KVM: selftests:'*) echo selftests ;;
-	'KVM: x86/mmu:'*) echo mmu ;;
+	'KVM: selftests:'* | 'tools '*) echo selftests ;;
+	'KVM: x86/mmu:'* | *mmu_notifier*) echo mmu ;;
 	'KVM: nVMX:'* | 'KVM: nSVM:'*) echo nested ;;
+	*'irty '*) echo dirty-ring ;;
+	'KVM: x86:'* | 'KVM: VMX:'* | 'KVM: SVM:'* | *x86* | Documentation*)
+		echo x86 ;;
 	*) echo dirty-ring ;;
 	esac
 }

@@ -41,6 +41,8 @@ build() {
 	make -C "$tree/tools/testing/selftests/kvm" OUTPUT="$out/kvm" \
 		INSTALL_HDR_PATH="$out/usr" KSFT_KHDR_INSTALL_DONE=1 \
 		CC='ccache gcc' USERLDFLAGS=-static
+	make -C "$tree/tools/kvm/dirty_ring" OUTPUT="$out/kvm" \
+		KHDR="$out/usr/include" CC='ccache gcc' LDFLAGS=-static
 	keep
 }
 
