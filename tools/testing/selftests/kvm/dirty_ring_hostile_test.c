@@ -578,7 +578,9 @@ static void stop_workers(struct worker *workers, int nr)
 	WRITE_ONCE(target.vcpus[RUN_VCPU].job->endless, false);
 	target.vcpus[RUN_VCPU].run->immediate_exit = 1;
 	pthread_kill(runner, SIGUSR1);
-	for (i = 0; i < nr; i++) {
+
+	/* The runner last: until then others may send it a signal. */
+	for (i = nr - 1; i >= 0; i--) {
 		pthread_join(workers[i].thread, NULL);
 		munmap(workers[i].map, CHURN_PAGES * RING_VM_PAGE_SIZE);
 		ksft_print_msg("  %s: %lu\n", workers[i].name, workers[i].done);
