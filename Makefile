@@ -21,7 +21,8 @@ N ?= 10
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run check shell races migrate plots bench deps setup tree kernel \
+.PHONY: help run check shell races migrate migrate-libvirt plots \
+	bench deps setup tree kernel \
 	base-kernel selftests refresh series bisect model mutants lint docs clean
 
 HARDWARE = $(or $(HW),$(shell lab/setup.sh detect))
@@ -52,6 +53,11 @@ races:
 migrate: built
 	@lab/migrate/run.sh --hw "$(HARDWARE)" --kernel build/$(CONFIG)/bzImage \
 		--times "$(N)"
+
+## libvirt migrates a domain with a dirty ring (SVM)
+migrate-libvirt: built
+	@lab/migrate/libvirt.sh --hw "$(or $(filter-out vtx,$(HARDWARE)),svm)" \
+		--kernel build/$(CONFIG)/bzImage
 
 ## out/migrate-svm.svg from the figures of `make migrate`
 plots: deps

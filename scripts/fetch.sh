@@ -4,6 +4,7 @@
 # configuration of our own, so that the system's stays as it is.
 #
 #   scripts/fetch.sh deb SUITE PACKAGE[=VERSION]	the binary package
+#   scripts/fetch.sh all SUITE PACKAGE		and all that it depends on
 #   scripts/fetch.sh src SUITE PACKAGE[=VERSION]	its source, tarballs only
 #
 # Prints the folder that holds the downloaded files. A second call with the
@@ -11,9 +12,10 @@
 
 . "$(dirname "$0")/lib.sh"
 
-[ $# -eq 3 ] || die "usage: ${0##*/} deb|src SUITE PACKAGE[=VERSION]"
+[ $# -eq 3 ] || die "usage: ${0##*/} deb|all|src SUITE PACKAGE[=VERSION]"
 kind=$1 suite=$2 package=$3
 out=$CACHE/dl/$suite/$package
+[ "$kind" != all ] || out+=.all
 apt=$CACHE/apt/$suite
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -67,6 +69,9 @@ download() {
 	cd "$out.part"
 	if [ "$kind" = src ]; then
 		apt-get source --download-only --tar-only "$package"
+	elif [ "$kind" = all ]; then
+		apt-get -s install --no-install-recommends "$package" |
+			awk '/^Inst / { print $2 }' | xargs apt-get download
 	else
 		apt-get download "$package"
 	fi
