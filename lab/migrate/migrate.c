@@ -244,7 +244,7 @@ static void open_kernel_log(void)
  * and without: a busy computer makes them stumble.
  */
 static const char * const harmless[] = {
-	"TSC", "clocksource:", "sched_clock:", "hrtimer:", ";CE: ",
+	"TSC", "set_tsc_khz:", "clocksource:", "sched_clock:", "hrtimer:", ";CE: ",
 };
 
 /* A line of /dev/kmsg is "LEVEL,NUMBER,TIME,FLAGS;TEXT". */

@@ -100,7 +100,7 @@ check_guest() {
 # As check_kernel_log() of migrate.c does it.
 check_kernel_log() {
 	dmesg -r | grep '^<[0-4]>' |
-		grep -vE 'TSC|clocksource:|sched_clock:|hrtimer:|\] CE: ' &&
+		grep -vE 'TSC|set_tsc_khz:|clocksource:|sched_clock:|hrtimer:|\] CE: ' &&
 		die "the kernel complained"
 	return 0
 }
