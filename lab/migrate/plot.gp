@@ -13,13 +13,13 @@ set style fill solid 0.8 border -1
 set boxwidth 0.9
 set xtics scale 0
 set yrange [0:*]
-guests = "light heavy random sparse"
+guests = "light heavy random posted sparse"
 
 figures_of(guest, tracking, what) = sprintf( \
 	"< awk -F, '$2 == \"%s\" && $3 == \"%s\" { print $5 \",\" $%d }' %s", \
 	guest, tracking, what, figures)
 
-set multiplot layout 2,4 margins 0.08,0.98,0.11,0.86 spacing 0.06,0.12
+set multiplot layout 2,5 margins 0.08,0.98,0.11,0.86 spacing 0.06,0.12
 do for [what = 6:7] {
 	do for [guest in guests] {
 		set title (what == 6 ? guest : "")
