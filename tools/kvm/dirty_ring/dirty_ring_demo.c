@@ -33,6 +33,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "long_mode.h"
 #include "ring_reader.h"
 
 #define EXIT_SKIP	4
@@ -65,7 +66,6 @@
 #define CODE_SIZE	128
 
 #define MAX_VCPUS	8
-#define MAX_CPUID	128
 
 #define SIG_KICK	SIGUSR1
 
@@ -242,50 +242,6 @@ static void add_memory(struct vmm *vmm)
 		 size);
 }
 
-static void set_cpuid(struct vmm *vmm, struct vcpu *vcpu)
-{
-	struct kvm_cpuid2 *cpuid;
-
-	cpuid = calloc(1, sizeof(*cpuid) +
-			  MAX_CPUID * sizeof(cpuid->entries[0]));
-	if (!cpuid)
-		fail("out of memory");
-	cpuid->nent = MAX_CPUID;
-	CALL(vmm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid);
-	CALL(vcpu->fd, KVM_SET_CPUID2, cpuid);
-	free(cpuid);
-}
-
-static void set_long_mode(struct vcpu *vcpu)
-{
-	struct kvm_segment code = {
-		.limit = ~0u, .selector = 8, .type = 11, .present = 1,
-		.s = 1, .l = 1, .g = 1,
-	};
-	struct kvm_segment data = {
-		.limit = ~0u, .selector = 16, .type = 3, .present = 1,
-		.s = 1, .db = 1, .g = 1,
-	};
-	struct kvm_segment task = {
-		.limit = 0x67, .selector = 24, .type = 11, .present = 1,
-	};
-	struct kvm_sregs sregs;
-
-	CALL(vcpu->fd, KVM_GET_SREGS, &sregs);
-	sregs.cs = code;
-	sregs.ds = data;
-	sregs.es = data;
-	sregs.fs = data;
-	sregs.gs = data;
-	sregs.ss = data;
-	sregs.tr = task;
-	sregs.cr0 = 0x80010033;	/* PG, WP, NE, ET, MP, PE */
-	sregs.cr3 = LOW_PML4;
-	sregs.cr4 = 0x20;	/* PAE */
-	sregs.efer = 0x500;	/* LMA, LME */
-	CALL(vcpu->fd, KVM_SET_SREGS, &sregs);
-}
-
 static void set_registers(struct vmm *vmm, struct vcpu *vcpu)
 {
 	uint64_t share = vmm->nr_pages / vmm->nr_vcpus;
@@ -314,8 +270,9 @@ static void add_vcpu(struct vmm *vmm, uint32_t id, uint32_t entries)
 	ret = dirty_ring_attach(&vcpu->ring, vcpu->fd, entries);
 	if (ret)
 		fail("dirty ring of vCPU %u: %s", id, strerror(-ret));
-	set_cpuid(vmm, vcpu);
-	set_long_mode(vcpu);
+	ret = long_mode_enter(vmm->kvm, vcpu->fd, LOW_PML4);
+	if (ret)
+		fail("vCPU %u in 64-bit mode: %s", id, strerror(-ret));
 	set_registers(vmm, vcpu);
 }
 

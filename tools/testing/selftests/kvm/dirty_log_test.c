@@ -27,6 +27,7 @@
 #include "processor.h"
 #include "dirty_oracle.h"
 #include "dirty_ring.h"
+#include "options.h"
 
 /*
  * Two logged slots: one of small pages, larger than 2^16 of them and no multiple
@@ -1240,32 +1241,6 @@ static void help(const char *name)
 		printf("       %d: %s%s\n", i, vm_guest_mode_string(i),
 		       guest_modes[i].supported ? " (supported)" : "");
 	exit(0);
-}
-
-static void __attribute__((noreturn, format(printf, 1, 2)))
-usage_error(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("error: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputs("\n", stderr);
-	va_end(ap);
-	exit(KSFT_FAIL);
-}
-
-static uint64_t parse_number(int opt, uint64_t low, uint64_t high)
-{
-	uint64_t n;
-	char *end;
-
-	errno = 0;
-	n = strtoull(optarg, &end, 0);
-	if (errno || end == optarg || *end || n < low || n > high)
-		usage_error("-%c takes a number from %lu to %lu, not '%s'", opt,
-			    low, high, optarg);
-	return n;
 }
 
 static void enable_guest_mode(unsigned int guest_mode)

@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -33,6 +34,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "dirty_ring.h"
+#include "options.h"
 
 #define VCPU_ID			0
 
@@ -523,7 +525,7 @@ int main(int argc, char *argv[])
 	while ((opt = getopt(argc, argv, "he:")) != -1) {
 		switch (opt) {
 		case 'e':
-			ring_entries = atoi(optarg);
+			ring_entries = parse_number(opt, 1, UINT_MAX);
 			break;
 		default:
 			help(argv[0]);

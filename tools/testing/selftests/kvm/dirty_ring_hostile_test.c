@@ -12,6 +12,7 @@
 #define _GNU_SOURCE /* for mremap(), vmsplice() */
 
 #include <getopt.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -30,6 +31,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "dirty_ring_vm.h"
+#include "options.h"
 
 /* The VM under attack: one vCPU runs a guest, KVM_SET_MSRS writes for the other. */
 #define RUN_VCPU		0
@@ -1154,10 +1156,10 @@ static void parse_options(int argc, char *argv[])
 	while ((opt = getopt(argc, argv, "hn:s:")) != -1) {
 		switch (opt) {
 		case 'n':
-			min_forged = strtoull(optarg, NULL, 0);
+			min_forged = parse_number(opt, 1, ULONG_MAX);
 			break;
 		case 's':
-			seed = strtoul(optarg, NULL, 0);
+			seed = parse_number(opt, 0, UINT_MAX);
 			break;
 		default:
 			printf("usage: %s [-h] [-n entries] [-s seed]\n"

@@ -25,6 +25,7 @@
 
 #define _GNU_SOURCE /* for program_invocation_name */
 
+#include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "dirty_ring.h"
+#include "options.h"
 
 #define TEST_SLOT		1
 
@@ -963,32 +965,6 @@ help(const char *name)
 	       DEFAULT_MEM_SIZE >> 20, MAX_VCPUS, DEFAULT_VCPUS);
 	backing_src_help();
 	exit(0);
-}
-
-static void __attribute__((noreturn, format(printf, 1, 2)))
-usage_error(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("error: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputs("\n", stderr);
-	va_end(ap);
-	exit(KSFT_FAIL);
-}
-
-static uint64_t parse_number(int opt, uint64_t low, uint64_t high)
-{
-	uint64_t n;
-	char *end;
-
-	errno = 0;
-	n = strtoull(optarg, &end, 0);
-	if (errno || end == optarg || *end || n < low || n > high)
-		usage_error("-%c takes a number from %lu to %lu, not '%s'", opt,
-			    low, high, optarg);
-	return n;
 }
 
 /* NULL stands for all. */
