@@ -9,7 +9,7 @@ BENCH_OUT=$BUILD/bench
 build_dirty_cost() {
 	mkdir -p "$BENCH_OUT"
 	gcc -static -O2 -Wall -I"$READER" -o "$BENCH_OUT/dirty_cost" \
-		"$BENCH"/{dirty_cost,trackers,pages,vm}.c "$READER/ring_reader.c"
+		"$BENCH"/{dirty_cost,trackers,pages,vm}.c "$READER"/{long_mode,ring_reader}.c
 }
 
 rows() { sed '/^#/d;/^[[:space:]]*$/d' "$1"; }

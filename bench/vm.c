@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "long_mode.h"
 #include "vm.h"
 
 /* The unlogged low slot, mapped 1:1: code, list of pages, page tables. */
@@ -22,8 +23,6 @@
 
 #define PTE_RW		0x03UL		/* present, writable */
 #define PTE_2M		0x80UL
-
-#define MAX_CPUID	128
 
 /*
  * The guest. In: rbx = list, rdx = its length, rdi = number of the pass. A
@@ -181,50 +180,6 @@ static void add_memory(struct vm *vm, const uint32_t *list, uint32_t count)
 	set_slot(vm, LOG_SLOT, KVM_MEM_LOG_DIRTY_PAGES, LOG_GPA, vm->log, size);
 }
 
-/* All that the hardware has: the guest-physical width comes from here. */
-static void set_cpuid(struct vm *vm)
-{
-	struct kvm_cpuid2 *cpuid;
-
-	cpuid = calloc(1, sizeof(*cpuid) + MAX_CPUID * sizeof(cpuid->entries[0]));
-	if (!cpuid)
-		fail("out of memory");
-	cpuid->nent = MAX_CPUID;
-	CALL(vm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid);
-	CALL(vm->vcpu, KVM_SET_CPUID2, cpuid);
-	free(cpuid);
-}
-
-static void set_long_mode(struct vm *vm)
-{
-	struct kvm_segment code = {
-		.limit = ~0U, .selector = 8, .type = 11, .present = 1,
-		.s = 1, .l = 1, .g = 1,
-	};
-	struct kvm_segment data = {
-		.limit = ~0U, .selector = 16, .type = 3, .present = 1,
-		.s = 1, .db = 1, .g = 1,
-	};
-	struct kvm_segment task = {
-		.limit = 0x67, .selector = 24, .type = 11, .present = 1,
-	};
-	struct kvm_sregs s;
-
-	CALL(vm->vcpu, KVM_GET_SREGS, &s);
-	s.cs = code;
-	s.ds = data;
-	s.es = data;
-	s.fs = data;
-	s.gs = data;
-	s.ss = data;
-	s.tr = task;
-	s.cr0 = 0x80010033;	/* PG, WP, NE, ET, MP, PE */
-	s.cr3 = LOW_PML4;
-	s.cr4 = 0x20;		/* PAE */
-	s.efer = 0x500;		/* LMA, LME */
-	CALL(vm->vcpu, KVM_SET_SREGS, &s);
-}
-
 static void set_registers(struct vm *vm, uint32_t count)
 {
 	struct kvm_regs regs = {
@@ -253,6 +208,8 @@ static void map_ring(struct vm *vm)
 void vm_start(struct vm *vm, uint64_t log_pages,
 	      const uint32_t *list, uint32_t count)
 {
+	int ret;
+
 	vm->log_pages = log_pages;
 	add_memory(vm, list, count);
 
@@ -261,8 +218,9 @@ void vm_start(struct vm *vm, uint64_t log_pages,
 	vm->run = map(vm->run_size, MAP_SHARED, vm->vcpu, 0);
 	if (vm->ring_entries)
 		map_ring(vm);
-	set_cpuid(vm);
-	set_long_mode(vm);
+	ret = long_mode_enter(vm->kvm, vm->vcpu, LOW_PML4);
+	if (ret)
+		fail("the vCPU in 64-bit mode: %s", strerror(-ret));
 	set_registers(vm, count);
 }
 
