@@ -10,6 +10,7 @@ set -eu
 
 XML=/lab/domain.xml
 SERIAL=/tmp/serial	# as in the domain
+TRACING=/sys/kernel/tracing
 
 die() {
 	echo "FAIL: $*"
@@ -67,16 +68,11 @@ wait_for_ticks() {
 	done
 }
 
-# The highest count of reported pages while process $1 runs; it ends with
-# the source.
-watch_pushes() {
-	local now pushes=0
-	while kill -0 "$1" 2>/dev/null; do
-		now=$(cat /sys/kernel/debug/kvm/dirty_ring_push)
-		[ "$now" -le "$pushes" ] || pushes=$now
-		sleep 0.2
-	done
-	echo "$pushes"
+# Entries that rings have given back since the event was enabled: the pages that
+# QEMU has got from them.
+reset_entries() {
+	awk '/kvm_dirty_ring_reset:/ { sum += $(NF - 2) } END { print sum + 0 }' \
+		$TRACING/trace
 }
 
 # One text across both: each tick follows the last, and no page is bad.
@@ -123,16 +119,23 @@ check_source() {
 }
 
 migrate() {
+	local entries
 	dmesg -c >/dev/null
 	virsh -c "$a" create $XML
 	check_source
 	wait_for_ticks 2 "$a"
-	virsh -c "$a" migrate --live --verbose --bandwidth 16 --timeout 10 --timeout-suspend \
+	echo 1 >$TRACING/events/kvm/kvm_dirty_ring_reset/enable
+	virsh -c "$a" migrate --live --verbose --bandwidth 16 \
 		--migrateuri unix:///tmp/migrate.socket ring "$b" &
-	watch_pushes $! >/tmp/pushes
+	# The guest writes faster than that. Let it stop when rings were read.
+	while [ "$(reset_entries)" -eq 0 ] && kill -0 $!; do
+		sleep 0.5
+	done
+	virsh -c "$a" migrate-setmaxdowntime ring 60000
 	wait $!
-	echo "dirty_ring_push: $(cat /tmp/pushes)"
-	[ "$(cat /tmp/pushes)" -gt 0 ] || die "no page came by a ring"
+	entries=$(reset_entries)
+	echo "$entries pages came by the ring"
+	[ "$entries" -gt 0 ] || die "no page came by a ring"
 	virsh -c "$b" domjobinfo ring --completed
 	[ -z "$(virsh -c "$a" list --name)" ] || die "the source still has it"
 	wait_for_ticks 2 "$b"
