@@ -243,6 +243,9 @@ static void collect_bitmap(void)
 
 /* Rings, as small as can be: they are full again and again. */
 
+/* Up to which entry each was collected when it was full last. */
+static uint32_t full_at[MAX_VCPUS];
+
 /* vCPUs' threads and the main one collect. */
 static pthread_mutex_t collecting = PTHREAD_MUTEX_INITIALIZER;
 
@@ -261,8 +264,10 @@ static void map_rings(void)
 {
 	int i;
 
-	for (i = 0; i < nr_vcpus; i++)
+	for (i = 0; i < nr_vcpus; i++) {
 		dirty_ring_map(&rings[i], vm, i, dirty_ring_min_entries());
+		full_at[i] = 0;
+	}
 }
 
 static void unmap_rings(void)
@@ -286,6 +291,19 @@ static void collect_rings(void)
 	TEST_ASSERT(reset == count, "%u entries collected, %u reset", count,
 		    reset);
 	pthread_mutex_unlock(&collecting);
+}
+
+/* Whoever collects, between two exits for a full ring there are new entries. */
+static void collect_full_ring(uint32_t vcpu_id)
+{
+	uint32_t next;
+
+	collect_rings();
+	next = READ_ONCE(rings[vcpu_id].next);
+	TEST_ASSERT(next != full_at[vcpu_id],
+		    "vCPU %u: its ring is full, with nothing to collect from entry %u on",
+		    vcpu_id, next);
+	full_at[vcpu_id] = next;
 }
 
 /**
@@ -359,7 +377,7 @@ static bool handle_exit(uint32_t vcpu_id)
 
 	if (run->exit_reason == KVM_EXIT_DIRTY_RING_FULL) {
 		__sync_fetch_and_add(&totals.full, 1);
-		tracking->collect();
+		collect_full_ring(vcpu_id);
 		return true;
 	}
 
