@@ -50,8 +50,9 @@ build_plugin() {
 # One boot, as lab/boot.sh does it, with the plugin in the emulator.
 boot() {
 	local command="dirty_cost -m $mode -p $pattern -s $slot -n $pages -r 1"
+	KERNEL=$kernel
 	load_machine svm
-	KERNEL=$kernel CPUS=1 ICOUNT=1 ARGS="$ARGS nokaslr $append"
+	CPUS=1 ICOUNT=1 ARGS="$ARGS nokaslr $append"
 	QEMU="$QEMU -plugin $BENCH_OUT/profile.so,out=$work/counts,mark=$part"
 	echo "0 900 $command" >"$work/plan"
 	echo "0 $command" >"$work/init-plan"

@@ -101,7 +101,7 @@ int kvm_dirty_ring_create(struct kvm_vcpu *vcpu);
 void kvm_dirty_ring_destroy(struct kvm_vcpu *vcpu);
 int kvm_dirty_ring_mmap(struct kvm_vcpu *vcpu, struct vm_area_struct *vma);
 struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu, pgoff_t pgoff);
-bool kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
+void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset);
 bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu);
 bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu, unsigned int ioctl);
@@ -173,11 +173,10 @@ static inline struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu,
 	return NULL;
 }
 
-static inline bool kvm_dirty_ring_push(struct kvm *kvm,
+static inline void kvm_dirty_ring_push(struct kvm *kvm,
 				       const struct kvm_memory_slot *slot,
 				       u64 offset)
 {
-	return false;
 }
 
 static inline bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)

@@ -8,12 +8,10 @@
 
 struct kvm;
 struct kvm_enable_cap;
-struct kvm_memory_slot;
 
 #ifdef CONFIG_HAVE_KVM_DIRTY_RING
 
 int kvm_dirty_spill_enable(struct kvm *kvm, const struct kvm_enable_cap *cap);
-void kvm_dirty_spill(const struct kvm_memory_slot *slot, u64 offset);
 
 #else /* !CONFIG_HAVE_KVM_DIRTY_RING */
 
@@ -21,11 +19,6 @@ static inline int kvm_dirty_spill_enable(struct kvm *kvm,
 					 const struct kvm_enable_cap *cap)
 {
 	return -EINVAL;
-}
-
-static inline void kvm_dirty_spill(const struct kvm_memory_slot *slot,
-				   u64 offset)
-{
 }
 
 #endif /* CONFIG_HAVE_KVM_DIRTY_RING */

@@ -275,6 +275,21 @@ static bool reported_last(struct kvm_dirty_ring *ring, u32 slot, u64 offset,
 	       KVM_DIRTY_GFN_F_DIRTY;
 }
 
+/*
+ * What no ring takes is recorded in the memslot's bitmap. In a VM with rings there
+ * is one only with KVM_CAP_DIRTY_LOG_RING_SPILL; the page is lost without it.
+ */
+static noinline void spill_page(struct kvm *kvm,
+				const struct kvm_memory_slot *slot, u64 offset)
+{
+	unsigned long *bitmap = READ_ONCE(slot->dirty_bitmap);
+
+	/* Two writers may count one. */
+	data_race(kvm->dirty_ring_stat.spills++);
+	if (bitmap)
+		set_bit_le(offset, bitmap);
+}
+
 /**
  * kvm_dirty_ring_push - report a dirty page in the current vCPU's ring
  * @kvm: the VM
@@ -286,11 +301,12 @@ static bool reported_last(struct kvm_dirty_ring *ring, u32 slot, u64 offset,
  * what one exit may push, and who does not is refused by
  * kvm_dirty_ring_refuses().
  *
+ * Where no vCPU of @kvm is loaded on this CPU, or its ring has no free entry all
+ * the same, the page spills.
+ *
  * Context: Any that may mark a page dirty; mmu_lock may be held.
- * Return: false if the page is not reported: no vCPU of @kvm is loaded on this
- * CPU, or its ring has no free entry all the same.
  */
-bool kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
+void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset)
 {
 	u32 slot_id = slot->as_id << 16 | (u16)slot->id;
@@ -330,12 +346,10 @@ bool kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 	trace_kvm_dirty_ring_push(vcpu->vcpu_id, slot_id, offset, used);
 out:
 	preempt_enable();
-	return true;
+	return;
 spill:
-	/* Two writers may count one. */
-	data_race(kvm->dirty_ring_stat.spills++);
 	preempt_enable();
-	return false;
+	spill_page(kvm, slot, offset);
 }
 
 /**

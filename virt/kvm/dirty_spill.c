@@ -7,8 +7,9 @@
  *
  * The bitmap is the memslot's own, and is read and cleared as ever. It is set
  * seldom, so user space looks at it once, when all vCPUs have stopped.
+ *
+ * Here it is switched on; kvm_dirty_ring_push() sets the bits.
  */
-#include <linux/bitops.h>
 #include <linux/kvm_host.h>
 #include <linux/string.h>
 
@@ -54,21 +55,4 @@ int kvm_dirty_spill_enable(struct kvm *kvm, const struct kvm_enable_cap *cap)
 	mutex_unlock(&kvm->lock);
 
 	return r;
-}
-
-/**
- * kvm_dirty_spill - record a dirty page that no ring has taken
- * @slot: the page's memslot
- * @offset: the page, an offset into @slot
- *
- * Without the extension there is no bitmap, and the page is lost.
- *
- * Context: Any that may mark a page dirty; mmu_lock may be held.
- */
-void kvm_dirty_spill(const struct kvm_memory_slot *slot, u64 offset)
-{
-	unsigned long *bitmap = READ_ONCE(slot->dirty_bitmap);
-
-	if (bitmap)
-		set_bit_le(offset, bitmap);
 }
