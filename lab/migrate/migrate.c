@@ -389,7 +389,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	open_kernel_log();
-	trace_start(accounting);
+	if (accounting)
+		trace_start();
 	launch(from, NULL);
 	for (n = 1; n <= migrations; n++)
 		migrate_once(n);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "util.h"
 
 #define TRACING		"/sys/kernel/tracing/"
+#define FULL_EXITS	"/sys/kernel/debug/kvm/dirty_ring_full_exit"
 #define RESET_RINGS	_IO(KVMIO, 0xc7)	/* KVM_RESET_DIRTY_RINGS */
 
 /* QEMU's period for its count of dirty pages; see sync_ends(). */
@@ -123,27 +125,22 @@ static unsigned long cost_of(void (*what)(void))
 	return (__rdtsc() - first) / 256;
 }
 
-int trace_start(bool everything)
+void trace_start(void)
 {
 	put("trace_clock", "x86-tsc");
 	put("buffer_size_kb", "8192");
-	if (!access(TRACING "events/kvm/kvm_dirty_ring_exit", F_OK))
-		put("events/kvm/kvm_dirty_ring_exit/enable", "1");
-	if (everything) {
-		measure_ticks();
-		ioctl_cost = -cost_of(call_ioctl);
-		write_qemu_events();
-		put("events/raw_syscalls/sys_enter/filter", "id == 16");
-		put("events/raw_syscalls/sys_exit/filter", "id == 16");
-		put("events/raw_syscalls/enable", "1");
-		ioctl_cost += cost_of(call_ioctl);
-		mark_cost = cost_of(mark_like_qemu);
-		put("events/sched/sched_switch/enable", "1");
-	}
+	measure_ticks();
+	ioctl_cost = -cost_of(call_ioctl);
+	write_qemu_events();
+	put("events/raw_syscalls/sys_enter/filter", "id == 16");
+	put("events/raw_syscalls/sys_exit/filter", "id == 16");
+	put("events/raw_syscalls/enable", "1");
+	ioctl_cost += cost_of(call_ioctl);
+	mark_cost = cost_of(mark_like_qemu);
+	put("events/sched/sched_switch/enable", "1");
 	trace_pipe = open(TRACING "trace_pipe", O_RDONLY | O_NONBLOCK);
 	if (trace_pipe < 0)
 		die("trace_pipe: %m");
-	return trace_pipe;
 }
 
 static struct thread *thread_of(int pid, bool add)
@@ -255,8 +252,6 @@ static void handle_event(struct account *a, int pid, const char *text)
 			t->reap = false;
 	} else if (!strncmp(text, "sys_exit: ", 10) && t) {
 		t->ioctl = false;
-	} else if (!strncmp(text, "kvm_dirty_ring_exit: ", 21)) {
-		a->full_exits++;
 	}
 }
 
@@ -285,10 +280,27 @@ static void handle_line(void *to, char *line)
 	handle_event(a, pid, colon + 2);
 }
 
+/* Of all VMs, but only the source's vCPUs have any. */
+static unsigned long read_full_exits(void)
+{
+	FILE *f = fopen(FULL_EXITS, "r");
+	unsigned long n;
+
+	if (!f && errno == ENOENT)
+		return 0;	/* a kernel without rings */
+	if (!f || fscanf(f, "%lu", &n) != 1)
+		die("%s: %m", FULL_EXITS);
+	fclose(f);
+	return n;
+}
+
 void trace_read(struct account *account)
 {
 	struct pollfd pipe = { .fd = trace_pipe, .events = POLLIN };
 
+	account->full_exits = read_full_exits();
+	if (trace_pipe < 0)
+		return;
 	/* It gives a page at a time. */
 	while (poll(&pipe, 1, 0) > 0 &&
 	       read_some(trace_pipe, buf, &len, sizeof(buf)))

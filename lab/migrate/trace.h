@@ -8,7 +8,6 @@
 #ifndef MIGRATE_TRACE_H
 #define MIGRATE_TRACE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 /* Where the list of events is that QEMU has to write, for its -trace. */
@@ -33,12 +32,12 @@ struct account {
 };
 
 /*
- * Begin to trace: with EVERYTHING all of struct account, else the exits for a full
- * ring only. Returns a file descriptor to wait for.
+ * Begin to trace. Without it, the account has the exits for a full ring only. Not for
+ * a kernel with kmemleak: in 5.10, who reads trace_pipe leaks a buffer.
  */
-int trace_start(bool everything);
+void trace_start(void);
 
-/* Read what the trace has now, and add it to the account. */
+/* Bring the account up to date. */
 void trace_read(struct account *account);
 
 #endif /* MIGRATE_TRACE_H */
