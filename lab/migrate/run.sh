@@ -167,6 +167,7 @@ run_job() {
 	load_machine "$(first_machine "$hw")"
 	# Accounts are in instructions. (On Bochs ticks always are.)
 	[[ " $options " != *" -a "* ]] || export ICOUNT=1
+	command=${command//@FULL@/$((TIMES > 1 ? 1 : 100))}
 	command=${command/ qemu-/ /lab/qemu-}
 	command=${command/ guest.bin/ /lab/guest.bin}
 	dir=$logs/$hw-$name
