@@ -36,7 +36,7 @@ run_boot() {
 	kill -9 $pid 2>/dev/null || :
 	wait $pid 2>/dev/null || :
 	trap - EXIT INT TERM
-	rm -f "$dir"/{setup,kernel,initrd}
+	rm -f "$dir"/{setup,kernel,initrd,monitor.in,monitor.out}
 	split_log "$dir"
 	echo "$why"
 }
@@ -87,6 +87,7 @@ watch_boot() {
 			break
 		fi
 		[ "$(spent "$pid" "$since")" -ge "$limit" ] || continue
+		[ "$marker" = "@lab done" ] || ask_monitor "$dir"
 		case $marker in
 		"@lab done") break ;;
 		"@lab begin"*) echo timeout ;;
