@@ -104,6 +104,7 @@ struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu, pgoff_t pgoff);
 void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset);
 bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu);
+u64 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu);
 bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu, unsigned int ioctl);
 int kvm_dirty_ring_reset(struct kvm *kvm);
 bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
@@ -182,6 +183,11 @@ static inline void kvm_dirty_ring_push(struct kvm *kvm,
 static inline bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
 {
 	return false;
+}
+
+static inline u64 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
+{
+	return 0;
 }
 
 static inline bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu,

@@ -42,6 +42,7 @@
  * indices are not shared, so no entry makes the kernel believe in more or fewer
  * entries than there are.
  */
+#include <linux/export.h>
 #include <linux/kvm_dirty_ring.h>
 #include <linux/kvm_host.h>
 #include <linux/log2.h>
@@ -357,10 +358,11 @@ spill:
  * @vcpu: the vCPU, whose mutex is held
  *
  * Ioctls such as KVM_SET_MSRS write guest memory and never come to the soft
- * limit, which is looked at before the guest is entered.
+ * limit, which is looked at before the guest is entered. L1 can have a list of
+ * MSRs set in one go.
  *
  * Return: true if the ring may have no room for what one ioctl pushes, or one
- * MSR of KVM_SET_MSRS; false otherwise, also where the VM has no rings.
+ * MSR of a list; false otherwise, also where the VM has no rings.
  */
 bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
 {
@@ -368,6 +370,19 @@ bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
 
 	return ring->size && ring->size - ring_used(ring) < KVM_DIRTY_RING_BRINK;
 }
+EXPORT_SYMBOL_GPL(kvm_dirty_ring_exhausted);
+
+/**
+ * kvm_dirty_ring_pushes - count the entries of a vCPU's ring
+ * @vcpu: the vCPU, whose mutex is held
+ *
+ * Return: how many entries were filled since the vCPU was created.
+ */
+u64 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
+{
+	return vcpu->dirty_ring.pushes;
+}
+EXPORT_SYMBOL_GPL(kvm_dirty_ring_pushes);
 
 /**
  * kvm_dirty_ring_refuses - see whether an ioctl has to wait for a reset
