@@ -26,9 +26,10 @@ struct vm_area_struct;
 /*
  * With less than this free, a ring may have no room for what an ioctl pushes. The
  * most is KVM_TRANSLATE in L2, with five levels of page tables in L2 and in L1's
- * EPT: (5 + 1) * 5 tables of L1's, 5 of L2's, and as many entries of L1's PML.
+ * EPT: (5 + 1) * 5 tables of L1's, 5 of L2's, and as many entries of L1's PML. That
+ * is 40, to which the steal time of the vCPU comes.
  */
-#define KVM_DIRTY_RING_BRINK		40
+#define KVM_DIRTY_RING_BRINK		48
 
 /**
  * struct kvm_dirty_ring - a vCPU's dirty ring

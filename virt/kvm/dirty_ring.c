@@ -361,8 +361,9 @@ spill:
  * limit, which is looked at before the guest is entered. L1 can have a list of
  * MSRs set in one go.
  *
- * Return: true if the ring may have no room for what one ioctl pushes, or one
- * MSR of a list; false otherwise, also where the VM has no rings.
+ * Return: true if the ring may have no room for what one ioctl pushes, one MSR of
+ * a list, or one page for which the guest has waited; false otherwise, also where
+ * the VM has no rings.
  */
 bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
 {
@@ -390,7 +391,7 @@ EXPORT_SYMBOL_GPL(kvm_dirty_ring_pushes);
  * @ioctl: what user space asks of it
  *
  * Return: true if @ioctl may push more than there is room for. Not so KVM_RUN,
- * which has the soft limit, nor what only reads the vCPU's state.
+ * which exits for a full ring, nor what only reads the vCPU's state.
  */
 bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu, unsigned int ioctl)
 {

@@ -540,7 +540,7 @@ static void test_sizes(void)
 
 /*
  * At the brink. A vCPU's ioctl that may find no room for what it writes fails and
- * does nothing. KVM_RUN is for the soft limit to stop.
+ * does nothing. KVM_RUN exits for a full ring, with immediate_exit too.
  */
 
 #define BRINK_ROUNDS	6
@@ -554,6 +554,28 @@ static void check_busy(struct clocks *c, unsigned long cmd, void *arg,
 
 	TEST_ASSERT(ret == -1 && errno == EBUSY, "%s: %i, errno: %i", name, ret,
 		    errno);
+}
+
+/* Not even registers are taken over, nor is anything completed. */
+static void check_run_is_full(struct clocks *c, bool immediate)
+{
+	struct kvm_run *run = vcpu_state(c->r.vm, 0);
+	struct kvm_regs regs;
+
+	run->immediate_exit = immediate;
+	run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+	memset(&run->s.regs.regs, 0x5a, sizeof(regs));
+	TEST_ASSERT(!_vcpu_ioctl(c->r.vm, 0, KVM_RUN, NULL) &&
+		    run->exit_reason == KVM_EXIT_DIRTY_RING_FULL,
+		    "KVM_RUN does not tell that the ring is full, errno: %i",
+		    errno);
+	c->r.full_exits++;
+
+	vcpu_regs_get(c->r.vm, 0, &regs);
+	TEST_ASSERT(run->kvm_dirty_regs && regs.rax != run->s.regs.regs.rax,
+		    "KVM_RUN has taken over registers");
+	run->immediate_exit = 0;
+	run->kvm_dirty_regs = 0;
 }
 
 static void check_refused(struct clocks *c)
@@ -572,12 +594,8 @@ static void check_refused(struct clocks *c)
 	TEST_ASSERT(!ioctl(clocks_fd(c), KVM_GET_REGS, &regs),
 		    "KVM_GET_REGS is refused, errno: %i", errno);
 	check_busy(c, KVM_GET_MP_STATE, &mp_state, "KVM_GET_MP_STATE");
-	TEST_ASSERT(!_vcpu_ioctl(c->r.vm, 0, KVM_RUN, NULL) &&
-		    vcpu_state(c->r.vm, 0)->exit_reason ==
-		    KVM_EXIT_DIRTY_RING_FULL,
-		    "KVM_RUN does not tell that the ring is full, errno: %i",
-		    errno);
-	c->r.full_exits++;
+	check_run_is_full(c, false);
+	check_run_is_full(c, true);
 }
 
 /* Pages hold a clock if KVM has said so, and nothing otherwise. */

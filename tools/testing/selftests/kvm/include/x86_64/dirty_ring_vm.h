@@ -20,7 +20,7 @@
 #define RING_VM_MAX_CLOCKS	255u
 
 /* With less free entries, KVM refuses ioctls of a vCPU that may push some. */
-#define DIRTY_RING_BRINK	40
+#define DIRTY_RING_BRINK	48
 
 /**
  * struct ring_job - pages for a vCPU to write, in memory that is not logged
