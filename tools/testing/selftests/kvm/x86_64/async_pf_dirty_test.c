@@ -11,9 +11,15 @@
  *  - the guest, which has kept KVM from telling it that the page is ready until
  *    now, lets it do so, and KVM maps the page once more;
  *  - the guest writes to the page, the host harvests.
+ *
+ * And many pages that become ready at once must not overrun a ring. A guest that
+ * KVM does not tell of missing pages waits for each, until an interrupt has it go on
+ * to the next. When it waits for as many as KVM lets it, the ring is one entry below
+ * its soft limit, and all of them come.
  */
 #define _GNU_SOURCE /* for program_invocation_name */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +35,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
-#include "dirty_ring.h"
+#include "dirty_ring_vm.h"
 #include "kselftest.h"
 
 #define VCPU_ID		0
@@ -38,9 +44,15 @@
 #define TEST_MEM	0xc0000000
 #define TEST_PAGES	8
 
+/* KVM's ASYNC_PF_PER_VCPU; behind them, pages to fill the ring with. */
+#define BURST_PAGES	64
+#define FILL_PAGES	448
+
 #define PF_VECTOR	14
 #define READY_VECTOR	0x31
+#define WAKE_VECTOR	0x32
 #define X2APIC_TPR	0x808
+#define X2APIC_EOI	0x80b
 #define X2APIC_SPIV	0x80f
 
 /* What the guest tells, with the page. */
@@ -50,6 +62,7 @@ enum {
 	WAITING,	/* it waits to be told that the page is ready */
 	READY,		/* it was told */
 	AGAIN,		/* it has written the page again */
+	QUEUED,		/* it has tried to write all pages */
 };
 
 /* What KVM tells the guest, and what the guest and the host share. */
@@ -114,6 +127,40 @@ static void guest_code(void)
 	GUEST_DONE();
 }
 
+/* Stores that an interrupt ends: wake_handler() has the guest go on behind it. */
+extern char try_to_write_store[], try_to_write_end[];
+
+static noinline void try_to_write(uint64_t *word)
+{
+	asm volatile(".globl try_to_write_store, try_to_write_end\n\t"
+		     "try_to_write_store: movq $1, (%0)\n\t"
+		     "try_to_write_end:" : : "r"(word) : "memory");
+}
+
+static void wake_handler(struct ex_regs *regs)
+{
+	wrmsr(X2APIC_EOI, 0);
+	if (regs->rip == (uintptr_t)try_to_write_store)
+		regs->rip = (uintptr_t)try_to_write_end;
+}
+
+static void burst_guest_code(void)
+{
+	unsigned int page;
+
+	wrmsr(MSR_IA32_APICBASE, rdmsr(MSR_IA32_APICBASE) | X2APIC_ENABLE);
+	wrmsr(X2APIC_SPIV, 0x1ff);
+	asm volatile("sti");
+
+	for (page = 0; page < BURST_PAGES; page++)
+		try_to_write((void *)(TEST_MEM + page * 4096ul));
+	GUEST_SYNC(QUEUED);
+
+	for (page = 0; page < BURST_PAGES; page++)
+		WRITE_ONCE(*(uint64_t *)(TEST_MEM + page * 4096ul), 2);
+	GUEST_SYNC(AGAIN);
+}
+
 struct test {
 	struct kvm_vm *vm;
 	struct dirty_ring ring;
@@ -130,6 +177,16 @@ static void add_page(uint32_t slot, uint64_t offset, void *data)
 	TEST_ASSERT(slot == TEST_SLOT && offset < TEST_PAGES,
 		    "entry for slot %u offset 0x%lx", slot, offset);
 	*pages |= BIT(offset);
+}
+
+static void add_burst_page(uint32_t slot, uint64_t offset, void *data)
+{
+	bool *reported = data;
+
+	TEST_ASSERT(slot == TEST_SLOT && offset < BURST_PAGES + FILL_PAGES,
+		    "entry for slot %u offset 0x%lx", slot, offset);
+	if (offset < BURST_PAGES)
+		reported[offset] = true;
 }
 
 static unsigned long collect(struct test *t)
@@ -180,44 +237,59 @@ static void give_page(struct test *t)
 	t->missing++;
 }
 
-static void create_vm(struct test *t, bool ring)
+/* The first @npages of the memslot are missing. */
+static void open_userfaultfd(struct test *t, unsigned int npages)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register reg = {
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
-		.range.len = TEST_PAGES * 4096,
+		.range.len = npages * 4096,
 	};
+
+	t->uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	TEST_ASSERT(t->uffd >= 0, "userfaultfd failed, errno: %i", errno);
+	reg.range.start = (uintptr_t)addr_gpa2hva(t->vm, TEST_MEM);
+	TEST_ASSERT(!ioctl(t->uffd, UFFDIO_API, &api) &&
+		    !ioctl(t->uffd, UFFDIO_REGISTER, &reg),
+		    "userfaultfd failed, errno: %i", errno);
+}
+
+/* @ring_entries is 0 for a VM with bitmaps. */
+static void create_vm(struct test *t, uint32_t ring_entries, void *code,
+		      unsigned int npages)
+{
 	struct kvm_vm *vm;
 
 	vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
 	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
 	vm_create_irqchip(vm);
-	if (ring)
-		vm_enable_dirty_ring(vm, RING_BYTES);
-	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
+	if (ring_entries)
+		vm_enable_dirty_ring(vm, ring_entries *
+					 sizeof(struct kvm_dirty_gfn));
+	vm_vcpu_add_default(vm, VCPU_ID, code);
 	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
 	t->vm = vm;
-	if (ring)
-		dirty_ring_map(&t->ring, vm, VCPU_ID,
-			       RING_BYTES / sizeof(struct kvm_dirty_gfn));
+	if (ring_entries)
+		dirty_ring_map(&t->ring, vm, VCPU_ID, ring_entries);
 
 	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
-				    TEST_SLOT, TEST_PAGES,
-				    KVM_MEM_LOG_DIRTY_PAGES);
-	virt_map(vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
+				    TEST_SLOT, npages, KVM_MEM_LOG_DIRTY_PAGES);
+	virt_map(vm, TEST_MEM, TEST_MEM, npages, 0);
 
 	vm_init_descriptor_tables(vm);
 	vcpu_init_descriptor_tables(vm, VCPU_ID);
 	vm_handle_exception(vm, PF_VECTOR, pf_handler);
+	vm_handle_exception(vm, WAKE_VECTOR, wake_handler);
 	apf_gpa = addr_gva2gpa(vm, (vm_vaddr_t)&apf);
 	sync_global_to_guest(vm, apf_gpa);
+}
 
-	t->uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
-	TEST_ASSERT(t->uffd >= 0, "userfaultfd failed, errno: %i", errno);
-	reg.range.start = (uintptr_t)addr_gpa2hva(vm, TEST_MEM);
-	TEST_ASSERT(!ioctl(t->uffd, UFFDIO_API, &api) &&
-		    !ioctl(t->uffd, UFFDIO_REGISTER, &reg),
-		    "userfaultfd failed, errno: %i", errno);
+static void free_vm(struct test *t)
+{
+	close(t->uffd);
+	if (t->ring.gfns)
+		dirty_ring_unmap(&t->ring);
+	kvm_vm_free(t->vm);
 }
 
 static void run_guest_code(struct test *t)
@@ -276,17 +348,129 @@ static void run_test(bool ring)
 		return;
 	}
 
-	create_vm(&t, ring);
+	create_vm(&t, ring ? RING_BYTES / sizeof(struct kvm_dirty_gfn) : 0,
+		  guest_code, TEST_PAGES);
+	open_userfaultfd(&t, TEST_PAGES);
 	run_guest_code(&t);
 	TEST_ASSERT(t.page == TEST_PAGES && t.missing == TEST_PAGES,
 		    "%u pages, %u asynchronous faults", t.page, t.missing);
 	ksft_print_msg("%u asynchronous page faults\n", t.missing);
 	ksft_test_result(!t.bad, "%s\n", name);
+	free_vm(&t);
+}
 
-	close(t.uffd);
-	if (ring)
-		dirty_ring_unmap(&t.ring);
-	kvm_vm_free(t.vm);
+/* A worker of KVM's waits for each page. When it does, let the guest go on. */
+static void *wake_guest(void *data)
+{
+	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = WAKE_VECTOR };
+	struct test *t = data;
+	struct uffd_msg msg;
+
+	for (t->missing = 0; t->missing < BURST_PAGES; t->missing++) {
+		TEST_ASSERT(read(t->uffd, &msg, sizeof(msg)) == sizeof(msg),
+			    "no fault, errno: %i", errno);
+		TEST_ASSERT(ioctl(vm_get_fd(t->vm), KVM_SIGNAL_MSI, &msi) > 0,
+			    "KVM_SIGNAL_MSI failed, errno: %i", errno);
+	}
+	return NULL;
+}
+
+static uint32_t used_entries(struct test *t)
+{
+	uint32_t used = 0;
+
+	while (used < t->ring.entries &&
+	       t->ring.gfns[(t->ring.next + used) % t->ring.entries].flags)
+		used++;
+	return used;
+}
+
+/* Have KVM itself write pages, which is not bound to the soft limit. */
+static void fill_ring(struct test *t)
+{
+	uint32_t count = dirty_ring_soft_limit(t->ring.entries) - 1 -
+			 used_entries(t);
+	uint64_t gpa = TEST_MEM + BURST_PAGES * 4096ul;
+	int fd = vcpu_get_fd(t->vm, VCPU_ID);
+	uint32_t n;
+
+	for (; count; count -= n, gpa += n * 4096ul) {
+		n = min(count, RING_VM_MAX_CLOCKS);
+		TEST_ASSERT(vcpu_write_clocks(fd, gpa, n) == n,
+			    "KVM_SET_MSRS failed, errno: %i", errno);
+	}
+}
+
+static void give_burst(struct test *t)
+{
+	static uint8_t zeroes[BURST_PAGES * 4096] __aligned(4096);
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)addr_gpa2hva(t->vm, TEST_MEM),
+		.src = (uintptr_t)zeroes,
+		.len = sizeof(zeroes),
+	};
+	int i;
+
+	TEST_ASSERT(!ioctl(t->uffd, UFFDIO_COPY, &copy),
+		    "UFFDIO_COPY failed, errno: %i", errno);
+	/* The workers come to their ends. */
+	for (i = 0; i < 1000; i++)
+		sched_yield();
+}
+
+/* Run to a sync. Return: with how few free entries the ring was found. */
+static uint32_t run_burst(struct test *t, int where, bool *reported)
+{
+	struct kvm_run *run = vcpu_state(t->vm, VCPU_ID);
+	uint32_t room = t->ring.entries;
+	struct ucall uc;
+
+	for (;;) {
+		vcpu_run(t->vm, VCPU_ID);
+		if (run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
+			break;
+		room = min(room, t->ring.entries - used_entries(t));
+		memset(reported, 0, BURST_PAGES);
+		dirty_ring_harvest(&t->ring, UINT32_MAX, add_burst_page,
+				   reported);
+		vm_reset_dirty_rings(t->vm);
+	}
+	TEST_ASSERT(get_ucall(t->vm, VCPU_ID, &uc) == UCALL_SYNC &&
+		    uc.args[1] == where, "not at %d: %s", where,
+		    exit_reason_str(run->exit_reason));
+	return room;
+}
+
+static void run_burst_test(void)
+{
+	bool reported[BURST_PAGES] = { 0 };
+	unsigned int page, missing = 0;
+	struct test t = { 0 };
+	pthread_t thread;
+	uint32_t room;
+
+	if (!dirty_ring_max_entries()) {
+		ksft_test_result_skip("burst: no rings\n");
+		return;
+	}
+
+	create_vm(&t, dirty_ring_min_entries(), burst_guest_code,
+		  BURST_PAGES + FILL_PAGES);
+	open_userfaultfd(&t, BURST_PAGES);
+	pthread_create(&thread, NULL, wake_guest, &t);
+	run_burst(&t, QUEUED, reported);
+	pthread_join(thread, NULL);
+
+	fill_ring(&t);
+	give_burst(&t);
+	room = run_burst(&t, AGAIN, reported);
+	dirty_ring_harvest(&t.ring, UINT32_MAX, add_burst_page, reported);
+	for (page = 0; page < BURST_PAGES; page++)
+		missing += !reported[page];
+	ksft_print_msg("%u pages at once, %u free entries in the full ring, %u pages not reported\n",
+		       t.missing, room, missing);
+	ksft_test_result(room >= DIRTY_RING_BRINK - 1 && !missing, "burst\n");
+	free_vm(&t);
 }
 
 int main(void)
@@ -305,9 +489,10 @@ int main(void)
 	}
 
 	ksft_print_header();
-	ksft_set_plan(2);
+	ksft_set_plan(3);
 	run_test(false);
 	run_test(true);
+	run_burst_test();
 
 	if (ksft_get_fail_cnt())
 		ksft_exit_fail();
