@@ -467,7 +467,7 @@ static void run_burst_test(void)
 	dirty_ring_harvest(&t.ring, UINT32_MAX, add_burst_page, reported);
 	for (page = 0; page < BURST_PAGES; page++)
 		missing += !reported[page];
-	ksft_print_msg("%u pages at once, %u free entries in the full ring, %u pages not reported\n",
+	ksft_print_msg("%u pages at once, %u free entries in the full ring, %u not reported\n",
 		       t.missing, room, missing);
 	ksft_test_result(room >= DIRTY_RING_BRINK - 1 && !missing, "burst\n");
 	free_vm(&t);
