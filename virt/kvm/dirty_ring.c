@@ -160,6 +160,7 @@ int kvm_dirty_ring_enable(struct kvm *kvm, const struct kvm_enable_cap *cap)
 	if (!kvm->created_vcpus && !kvm->dirty_ring_size) {
 		mutex_lock(&kvm->slots_lock);
 		WRITE_ONCE(kvm->dirty_ring_size, size);
+		kvm->dirty_ring_brink = KVM_DIRTY_RING_BRINK;
 		free_bitmaps(kvm);
 		mutex_unlock(&kvm->slots_lock);
 		r = 0;
@@ -363,13 +364,13 @@ spill:
  *
  * Return: true if the ring may have no room for what one ioctl pushes, one MSR of
  * a list, or one page for which the guest has waited; false otherwise, also where
- * the VM has no rings.
+ * the VM has no rings, or what they do not take is not lost.
  */
 bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
 {
 	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
 
-	return ring->size && ring->size - ring_used(ring) < KVM_DIRTY_RING_BRINK;
+	return ring->size - ring_used(ring) < vcpu->kvm->dirty_ring_brink;
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_exhausted);
 

@@ -49,6 +49,7 @@ int kvm_dirty_spill_enable(struct kvm *kvm, const struct kvm_enable_cap *cap)
 	if (kvm->dirty_ring_size && !kvm->dirty_spill && !kvm->created_vcpus &&
 	    !tracks_memslots(kvm)) {
 		kvm->dirty_spill = true;
+		kvm->dirty_ring_brink = 0;
 		r = 0;
 	}
 	mutex_unlock(&kvm->slots_lock);
