@@ -31,5 +31,7 @@ void *_dirty_ring_mmap(struct kvm_vm *vm, uint32_t vcpuid, size_t size,
 void dirty_ring_map(struct dirty_ring *ring, struct kvm_vm *vm,
 		    uint32_t vcpuid, uint32_t entries);
 void dirty_ring_unmap(struct dirty_ring *ring);
+uint32_t dirty_ring_collect(struct dirty_ring *ring, struct kvm_vm *vm,
+			    uint32_t max, dirty_ring_fn fn, void *data);
 
 #endif /* SELFTEST_KVM_DIRTY_RING_H */

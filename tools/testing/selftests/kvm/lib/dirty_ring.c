@@ -163,3 +163,26 @@ void dirty_ring_unmap(struct dirty_ring *ring)
 
 	TEST_ASSERT(!ret, "munmap of dirty ring failed, errno: %i", -ret);
 }
+
+/**
+ * dirty_ring_collect() - collect entries of a ring, and give them back
+ * @ring: the ring
+ * @vm: its VM, of which no other entries are collected and not reset
+ * @max: stop after this many entries
+ * @fn: called for each reported page
+ * @data: passed to @fn
+ *
+ * Asserts that just the collected entries were reset.
+ *
+ * Return: how many entries that was.
+ */
+uint32_t dirty_ring_collect(struct dirty_ring *ring, struct kvm_vm *vm,
+			    uint32_t max, dirty_ring_fn fn, void *data)
+{
+	uint32_t collected = dirty_ring_harvest(ring, max, fn, data);
+	uint32_t reset = vm_reset_dirty_rings(vm);
+
+	TEST_ASSERT(reset == collected, "reset %u of %u entries", reset,
+		    collected);
+	return collected;
+}

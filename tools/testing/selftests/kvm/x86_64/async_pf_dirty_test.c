@@ -39,7 +39,7 @@
 #include "kselftest.h"
 
 #define VCPU_ID		0
-#define RING_BYTES	65536
+#define RING_ENTRIES	4096
 #define TEST_SLOT	1
 #define TEST_MEM	0xc0000000
 #define TEST_PAGES	8
@@ -192,17 +192,12 @@ static void add_burst_page(uint32_t slot, uint64_t offset, void *data)
 static unsigned long collect(struct test *t)
 {
 	unsigned long pages = 0;
-	uint32_t collected, reset;
 
-	if (!t->ring.gfns) {
+	if (t->ring.gfns)
+		dirty_ring_collect(&t->ring, t->vm, UINT32_MAX, add_page,
+				   &pages);
+	else
 		kvm_vm_get_dirty_log(t->vm, TEST_SLOT, &pages);
-		return pages;
-	}
-
-	collected = dirty_ring_harvest(&t->ring, UINT32_MAX, add_page, &pages);
-	reset = vm_reset_dirty_rings(t->vm);
-	TEST_ASSERT(reset == collected, "reset %u of %u entries", reset,
-		    collected);
 	return pages;
 }
 
@@ -348,8 +343,7 @@ static void run_test(bool ring)
 		return;
 	}
 
-	create_vm(&t, ring ? RING_BYTES / sizeof(struct kvm_dirty_gfn) : 0,
-		  guest_code, TEST_PAGES);
+	create_vm(&t, ring ? RING_ENTRIES : 0, guest_code, TEST_PAGES);
 	open_userfaultfd(&t, TEST_PAGES);
 	run_guest_code(&t);
 	TEST_ASSERT(t.page == TEST_PAGES && t.missing == TEST_PAGES,
@@ -431,9 +425,8 @@ static uint32_t run_burst(struct test *t, int where, bool *reported)
 			break;
 		room = min(room, t->ring.entries - used_entries(t));
 		memset(reported, 0, BURST_PAGES);
-		dirty_ring_harvest(&t->ring, UINT32_MAX, add_burst_page,
+		dirty_ring_collect(&t->ring, t->vm, UINT32_MAX, add_burst_page,
 				   reported);
-		vm_reset_dirty_rings(t->vm);
 	}
 	TEST_ASSERT(get_ucall(t->vm, VCPU_ID, &uc) == UCALL_SYNC &&
 		    uc.args[1] == where, "not at %d: %s", where,
@@ -464,7 +457,7 @@ static void run_burst_test(void)
 	fill_ring(&t);
 	give_burst(&t);
 	room = run_burst(&t, AGAIN, reported);
-	dirty_ring_harvest(&t.ring, UINT32_MAX, add_burst_page, reported);
+	dirty_ring_collect(&t.ring, t.vm, UINT32_MAX, add_burst_page, reported);
 	for (page = 0; page < BURST_PAGES; page++)
 		missing += !reported[page];
 	ksft_print_msg("%u pages at once, %u free entries in the full ring, %u not reported\n",

@@ -169,16 +169,6 @@ static void add_page(uint32_t slot_id, uint64_t offset, void *data)
 	TEST_FAIL("entry for slot 0x%x offset 0x%lx", slot_id, offset);
 }
 
-static void collect_ring(struct test *t)
-{
-	uint32_t collected, reset;
-
-	collected = dirty_ring_harvest(&t->ring, UINT32_MAX, add_page, t);
-	reset = vm_reset_dirty_rings(t->vm);
-	TEST_ASSERT(reset == collected, "reset %u of %u entries", reset,
-		    collected);
-}
-
 static void collect_bitmap(struct test *t)
 {
 	int i;
@@ -207,7 +197,7 @@ static void look(struct test *t, const char *where)
 	int i;
 
 	if (t->ring.gfns)
-		collect_ring(t);
+		dirty_ring_collect(&t->ring, t->vm, UINT32_MAX, add_page, t);
 	else
 		collect_bitmap(t);
 

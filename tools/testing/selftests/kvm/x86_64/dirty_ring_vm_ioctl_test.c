@@ -109,8 +109,7 @@ static unsigned long collect(bool spill)
 {
 	unsigned long pages = 0, spilled = 0;
 
-	dirty_ring_harvest(&ring, UINT32_MAX, add_page, &pages);
-	vm_reset_dirty_rings(vm);
+	dirty_ring_collect(&ring, vm, UINT32_MAX, add_page, &pages);
 	if (spill)
 		kvm_vm_get_dirty_log(vm, TEST_SLOT, &spilled);
 	return pages | spilled;
