@@ -20,14 +20,16 @@ struct vm_area_struct;
 /*
  * Entries between the soft limit and the end of a ring: room for what KVM
  * itself writes to guest memory in one exit, beyond what hardware has logged.
+ * Documentation/virt/kvm/dirty-ring.rst has the emulated instructions that can
+ * write more.
  */
 #define KVM_DIRTY_RING_RESERVED		64
 
 /*
  * With less than this free, a ring may have no room for what an ioctl pushes. The
  * most is KVM_TRANSLATE in L2, with five levels of page tables in L2 and in L1's
- * EPT: (5 + 1) * 5 tables of L1's, 5 of L2's, and as many entries of L1's PML. That
- * is 40, to which the steal time of the vCPU comes.
+ * EPT: (5 + 1) * 5 tables of L1's, 5 of L2's, and 5 pages of L1's PML log. That is
+ * 40, to which the steal time of the vCPU comes.
  */
 #define KVM_DIRTY_RING_BRINK		48
 
@@ -105,7 +107,7 @@ struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu, pgoff_t pgoff);
 void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset);
 bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu);
-u64 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu);
+u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu);
 bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu, unsigned int ioctl);
 int kvm_dirty_ring_reset(struct kvm *kvm);
 bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
@@ -122,8 +124,8 @@ u32 kvm_arch_dirty_ring_hw_log_size(void);
  * kvm_arch_dirty_ring_ioctl_reads - see whether an ioctl only reads a vCPU
  * @ioctl: an ioctl of a vCPU
  *
- * Return: true if @ioctl hands out state of the vCPU and writes no guest memory
- * on any way; false for all others, unknown ones included.
+ * Return: true if @ioctl is known to write no guest memory on any way. False has
+ * it wait for a reset, so it is right for all others, unknown ones included.
  */
 bool kvm_arch_dirty_ring_ioctl_reads(unsigned int ioctl);
 
@@ -186,7 +188,7 @@ static inline bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
 	return false;
 }
 
-static inline u64 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
+static inline u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
 {
 	return 0;
 }

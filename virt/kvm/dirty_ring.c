@@ -300,8 +300,8 @@ static noinline void spill_page(struct kvm *kvm,
  *
  * An entry that was not reset is never overwritten. That there is a free one is
  * seen to beforehand: who enters the guest stops at the soft limit, with room for
- * what one exit may push, and who does not is refused by
- * kvm_dirty_ring_refuses().
+ * what one exit pushes (see KVM_DIRTY_RING_RESERVED), and who does not is refused
+ * by kvm_dirty_ring_refuses().
  *
  * Where no vCPU of @kvm is loaded on this CPU, or its ring has no free entry all
  * the same, the page spills.
@@ -378,11 +378,11 @@ EXPORT_SYMBOL_GPL(kvm_dirty_ring_exhausted);
  * kvm_dirty_ring_pushes - count the entries of a vCPU's ring
  * @vcpu: the vCPU, whose mutex is held
  *
- * Return: how many entries were filled since the vCPU was created.
+ * Return: how many entries were filled since the vCPU was created, modulo 2^32.
  */
-u64 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
+u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
 {
-	return vcpu->dirty_ring.pushes;
+	return vcpu->dirty_ring.dirty_index;
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_pushes);
 

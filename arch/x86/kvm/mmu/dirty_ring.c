@@ -19,8 +19,8 @@
  * Take from a leaf SPTE the bit that lets the guest write to the page with
  * nobody noticing: D where PML logs the pages that hardware makes dirty, else W.
  *
- * A dirty page that the SPTE no longer tells of is to be told of by struct
- * page. That is D where A/D bits are in use and W where they are not.
+ * What says that the page is dirty is D where A/D bits are in use and W where
+ * they are not. If that bit goes, struct page has to say so.
  *
  * A W bit that fast_page_fault() sets behind our back is none of ours: the page
  * is reported after it was set.
@@ -68,7 +68,7 @@ static void root_track_next_writes(struct kvm_mmu_page *root,
 	u64 *table = NULL;
 	unsigned long mask;
 
-	/* A block starts where its memslot does, and may span two tables. */
+	/* Counted from the memslot's first page, a block may span two tables. */
 	for (mask = block->mask; mask; mask &= mask - 1) {
 		gfn_t gfn = first + __ffs(mask);
 		u64 *sptep;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * L1 can have KVM set a list of MSRs when it enters L2, and another when L2 exits.
- * Each can be one that has KVM write a page of L1's: more of them than a dirty ring
- * keeps room for. None may be missing. KVM stops where the ring has no room: the VM
- * entry fails for that MSR, as SDM vol. 3, "Loading MSRs", lets it, and can be tried
- * again; the VM exit ends in a VMX abort. With KVM_CAP_DIRTY_LOG_RING_SPILL, and with
- * a ring that is large enough, the whole list is set.
+ * L1 can have KVM set a list of MSRs when it enters L2, and another when L2 exits, or
+ * when KVM undoes a VM entry that the processor has refused. Each can be one that has
+ * KVM write a page of L1's: more of them than a dirty ring keeps room for. None may be
+ * missing. KVM stops where the ring has no room: the VM entry fails for that MSR, as
+ * SDM vol. 3, "Loading MSRs", lets it, and can be tried again; the others end in a VMX
+ * abort. With KVM_CAP_DIRTY_LOG_RING_SPILL, and with a ring that is large enough, the
+ * whole list is set.
  */
 #define _GNU_SOURCE /* for program_invocation_name */
 #include <stdio.h>
@@ -33,12 +34,25 @@
 #define TEST_MEM	0x40000000ul
 #define LIST_PAGES	512u	/* as many as KVM's IA32_VMX_MISC allows */
 #define FILL_PAGES	1524u	/* so that PML's log is nearly full, too */
+#define LAST_PAGE	2047u
 #define TEST_PAGES	2048u
 
+/* One list, to which zeroes are added for KVM to stop somewhere. */
 #define LIST_SLOT	2
 #define LIST_MEM	0x50000000ul
+#define LIST_BYTES	(64ul << 20)
 
+/* What L1 enters L2 with if that is to be refused: few of them name a page. */
+#define SHORT_LIST_SLOT	3
+#define SHORT_LIST_MEM	0x60000000ul
+
+/* No memory is there, so nothing KVM could have the processor use for L2's APIC. */
+#define NO_MEMORY	0xfff00000ul
+
+#define MSR_IA32_SYSENTER_CS		0x174
 #define EXIT_REASON_MSR_LOAD_FAIL	34
+/* SDM vol. 3, "VM-Instruction Error Numbers". */
+#define VMXERR_ENTRY_INVALID_CONTROL_FIELD	7
 
 /* SDM vol. 3, "Format of an MSR Entry". */
 struct msr_entry {
@@ -50,8 +64,8 @@ struct msr_entry {
 /* What is told: pages are mapped, a VM entry has failed, or L2 has come back. */
 enum { MAPPED, FAILED, RETURNED };
 
-/* To the guests: which list L1 has, and whether the ring is to be filled. */
-static bool at_exit;
+/* To the guests: when the list is set, and whether the ring is to be filled. */
+static enum when { AT_ENTRY, AT_EXIT, AT_VMFAIL } when;
 static bool fill;
 
 static void write_pages(void)
@@ -71,7 +85,7 @@ static void map_pages(void)
 
 static void l2_guest_code(void)
 {
-	if (at_exit && fill) {
+	if (when == AT_EXIT && fill) {
 		map_pages();
 		write_pages();
 	}
@@ -112,6 +126,17 @@ static int write_pages_and_launch(uint64_t count)
 	return ret;
 }
 
+/* KVM does not check what the processor will, and has loaded its list by then. */
+static void fail_vm_entry(void)
+{
+	vmwrite(VM_ENTRY_MSR_LOAD_ADDR, SHORT_LIST_MEM);
+	vmwrite(VM_ENTRY_MSR_LOAD_COUNT, LIST_PAGES);
+	vmwrite(VM_EXIT_MSR_LOAD_COUNT, LIST_BYTES / sizeof(struct msr_entry));
+	vmwrite(VIRTUAL_APIC_PAGE_ADDR, NO_MEMORY);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL,
+		vmreadz(CPU_BASED_VM_EXEC_CONTROL) | CPU_BASED_TPR_SHADOW);
+}
+
 static void l1_guest_code(struct vmx_pages *vmx)
 {
 	unsigned long l2_stack[64];
@@ -121,16 +146,26 @@ static void l1_guest_code(struct vmx_pages *vmx)
 	GUEST_ASSERT(load_vmcs(vmx));
 	prepare_vmcs(vmx, l2_guest_code, &l2_stack[ARRAY_SIZE(l2_stack)]);
 
-	if (at_exit) {
+	if (when != AT_ENTRY) {
 		vmwrite(VM_EXIT_MSR_LOAD_ADDR, LIST_MEM);
 		vmwrite(VM_EXIT_MSR_LOAD_COUNT, LIST_PAGES);
-	} else if (fill) {
+	}
+	if (when == AT_VMFAIL)
+		fail_vm_entry();
+	if (when != AT_EXIT && fill) {
 		map_pages();
 		to_write = FILL_PAGES;
 	}
 
+	if (when == AT_VMFAIL) {
+		GUEST_ASSERT(write_pages_and_launch(to_write));
+		GUEST_ASSERT(vmreadz(VM_INSTRUCTION_ERROR) ==
+			     VMXERR_ENTRY_INVALID_CONTROL_FIELD);
+		GUEST_SYNC(RETURNED);
+	}
+
 	for (;;) {
-		if (!at_exit) {
+		if (when == AT_ENTRY) {
 			vmwrite(VM_ENTRY_MSR_LOAD_ADDR, LIST_MEM +
 				first * sizeof(struct msr_entry));
 			vmwrite(VM_ENTRY_MSR_LOAD_COUNT, LIST_PAGES - first);
@@ -226,7 +261,7 @@ static bool run_guest_code(struct test *t)
 static void create_vm(struct test *t, uint32_t entries)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING_SPILL };
-	struct msr_entry *list;
+	struct msr_entry *list, *short_list;
 	vm_vaddr_t vmx;
 	unsigned int i;
 
@@ -246,17 +281,24 @@ static void create_vm(struct test *t, uint32_t entries)
 	virt_map(t->vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
 
 	vm_userspace_mem_region_add(t->vm, VM_MEM_SRC_ANONYMOUS, LIST_MEM,
-				    LIST_SLOT, LIST_PAGES * sizeof(*list) / 4096,
-				    0);
+				    LIST_SLOT, LIST_BYTES / 4096, 0);
+	vm_userspace_mem_region_add(t->vm, VM_MEM_SRC_ANONYMOUS, SHORT_LIST_MEM,
+				    SHORT_LIST_SLOT,
+				    LIST_PAGES * sizeof(*list) / 4096, 0);
 	list = addr_gpa2hva(t->vm, LIST_MEM);
+	short_list = addr_gpa2hva(t->vm, SHORT_LIST_MEM);
 	for (i = 0; i < LIST_PAGES; i++) {
 		list[i].index = MSR_KVM_WALL_CLOCK_NEW;
 		list[i].value = TEST_MEM + i * 4096ul;
+		short_list[i].index = i ? MSR_IA32_SYSENTER_CS :
+					  MSR_KVM_WALL_CLOCK_NEW;
+		/* What the other list has again is left alone. */
+		short_list[i].value = i ? 0 : TEST_MEM + LAST_PAGE * 4096ul;
 	}
 
 	vcpu_alloc_vmx(t->vm, &vmx);
 	vcpu_args_set(t->vm, VCPU_ID, 1, vmx);
-	sync_global_to_guest(t->vm, at_exit);
+	sync_global_to_guest(t->vm, when);
 	sync_global_to_guest(t->vm, fill);
 }
 
@@ -280,15 +322,19 @@ static unsigned int count_written(struct test *t, unsigned int *missing)
 
 static const struct variant {
 	const char *name;
-	bool at_exit, large, spill;
+	enum when when;
+	bool large, spill;
 	bool short_of_room;
 } variants[] = {
-	{ "VM entry, full ring", false, false, false, true },
-	{ "VM exit, full ring", true, false, false, true },
-	{ "VM entry, large ring", false, true },
-	{ "VM exit, large ring", true, true },
-	{ "VM entry, full ring and bitmap", false, false, true },
-	{ "VM exit, full ring and bitmap", true, false, true },
+	{ "VM entry, full ring", AT_ENTRY, false, false, true },
+	{ "VM exit, full ring", AT_EXIT, false, false, true },
+	{ "VMfail, full ring", AT_VMFAIL, false, false, true },
+	{ "VM entry, large ring", AT_ENTRY, true },
+	{ "VM exit, large ring", AT_EXIT, true },
+	{ "VMfail, large ring", AT_VMFAIL, true },
+	{ "VM entry, full ring and bitmap", AT_ENTRY, false, true },
+	{ "VM exit, full ring and bitmap", AT_EXIT, false, true },
+	{ "VMfail, full ring and bitmap", AT_VMFAIL, false, true },
 };
 
 static void run_variant(const struct variant *v)
@@ -297,7 +343,7 @@ static void run_variant(const struct variant *v)
 	unsigned int written, missing;
 	bool returned, whole;
 
-	at_exit = v->at_exit;
+	when = v->when;
 	fill = !v->large;
 	create_vm(&t, v->large ? LARGE_RING : dirty_ring_min_entries());
 	returned = run_guest_code(&t);
