@@ -112,17 +112,30 @@ emulator_qemu() {
 		-append "$COMMON_ARGS panic=-1 no_timer_check $ARGS"
 }
 
+# What QEMU echoes of a command is the whole line again, for each letter.
+monitor_says() {
+	{ timeout 1 cat 0<>"$1/monitor.out" || :; } | tr -d '\r' |
+		sed 's/^(qemu) .*\x1b\[D/(qemu) /; s/\x1b\[K//'
+}
+
 # ask_monitor DIR: what are the CPUs of a machine that hangs at? Their registers,
-# three times, to DIR/monitor.log. Bochs cannot be asked.
+# three times, to DIR/monitor.log. RAX is the address of the VMCB where a CPU is
+# about VMRUN: exit and event fields, RIP and CR2 of that. Bochs cannot be asked.
 ask_monitor() {
+	local vmcb
 	[ -p "$1/monitor.in" ] || return 0
 	for _ in 1 2 3; do
 		echo 'info registers -a'
 		sleep 0.5
 	done 1<>"$1/monitor.in"
-	# What QEMU echoes of a command is the whole line again, for each letter.
-	{ timeout 1 cat 0<>"$1/monitor.out" || :; } | tr -d '\r' |
-		sed 's/^(qemu) .*\x1b\[D/(qemu) /; s/\x1b\[K//' >"$1/monitor.log"
+	monitor_says "$1" >"$1/monitor.log"
+	sed -n 's/^RAX=0\{8\}\([0-9a-f]*[1-9a-f][0-9a-f]*000\) .*/\1/p' "$1/monitor.log" | sort -u |
+		while read -r vmcb; do
+			echo "xp /12xg 0x$vmcb+0x58"
+			echo "xp /1xg 0x$vmcb+0x578"
+			echo "xp /1xg 0x$vmcb+0x640"
+		done 1<>"$1/monitor.in"
+	monitor_says "$1" >>"$1/monitor.log"
 }
 
 # le32 NUMBER: its bytes as printf's escapes.
