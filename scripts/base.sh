@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # The base kernel as a bare git repository of one commit, in the cache.
 #
-#   [LINUX=PATH] scripts/base.sh
+#   [LINUX=PATH|VERSION] scripts/base.sh
 #
-# Without LINUX the base is Debian's linux-source-5.10; with it a git checkout
-# (its HEAD), a plain source folder or a tarball of any 5.10.y. Prints the
-# repository's path; its one commit is the branch "base".
+# Without LINUX the base is the newest Debian package that the mirror has
+# (patches/.../base names it). LINUX is another version of that package, or a git
+# checkout (its HEAD), a plain source folder or a tarball of the same series of
+# versions. Prints the repository's path; its one commit is the branch "base".
 
 . "$(dirname "$0")/lib.sh"
 
@@ -15,21 +16,26 @@
 # the repository $GIT_DIR ($1 is a folder to unpack to).
 
 locate_debian() {
-	local dir
+	local package suites version=${LINUX:-} dir
+	package=$(base_fact package)
+	suites=$(base_fact suites)
+	[ -n "$version" ] || version=$(locked fetch-linux \
+		"$TOP/scripts/fetch.sh" newest "$suites" "$package")
 	dir=$(locked fetch-linux "$TOP/scripts/fetch.sh" \
-		deb bullseye linux-source-5.10)
+		deb "$suites" "$package=$version")
 	origin=$(echo "$dir"/*.deb)
 	key=$(basename "$origin" .deb)
 }
 
-makefile_debian() { echo 'VERSION = 5'; echo 'PATCHLEVEL = 10'; }
+# A package's version tells; its Makefile is packed.
+makefile_debian() {
+	basename "$origin" | sed 's/[^_]*_\([0-9]*\)\.\([0-9]*\)\..*/VERSION = \1\nPATCHLEVEL = \2/'
+}
 
 import_debian() {
 	dpkg-deb --fsys-tarfile "$origin" |
-		tar -xO ./usr/src/linux-source-5.10.tar.xz |
+		tar -xO --wildcards './usr/src/*.tar.xz' |
 		tar -xJ --strip-components=1 -C "$1"
-	# Debian's packaging ignores all files; ours would go unnoticed.
-	sed -i '/^\/\*$/d' "$1/.gitignore"
 	add_folder "$1"
 }
 
@@ -77,9 +83,12 @@ import_checkout() {
 	git rev-parse 'FETCH_HEAD^{tree}'
 }
 
+# A version of Debian's package, as in 5.10.262-1.
+is_version() { [[ $1 =~ ^[0-9]+(\.[0-9]+)+-[0-9a-z.+~]+$ && ! -e $1 ]]; }
+
 locate() {
 	kind=debian
-	if [ -n "${LINUX:-}" ]; then
+	if [ -n "${LINUX:-}" ] && ! is_version "$LINUX"; then
 		origin=$(realpath -qe "$LINUX") || die "LINUX=$LINUX does not exist"
 		kind=folder
 		[ ! -f "$origin" ] || kind=tarball
@@ -89,17 +98,31 @@ locate() {
 }
 
 check_version() {
-	local version
+	local version wanted
+	wanted=$(base_fact version)
 	version=$("makefile_$kind" 2>/dev/null | awk '
 		$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { p = $3 }
 		END { print v "." p }') || true
-	[ "$version" = 5.10 ] ||
-		die "the base must be Linux 5.10.y, ${LINUX:-} is ${version/#./no kernel}"
+	[ "$version" = "$wanted" ] ||
+		die "the base must be Linux $wanted.y, ${LINUX:-} is ${version/#./no kernel}"
 }
 
 import() {
 	"import_$kind" "$GIT_DIR/unpack" >"$GIT_DIR/tree"
 	rm -rf "$GIT_DIR/unpack"
+	notice_new_files
+}
+
+# Debian's packaging has git ignore all files; ours would go unnoticed.
+notice_new_files() {
+	local tree blob
+	tree=$(cat "$GIT_DIR/tree")
+	git cat-file -e "$tree:.gitignore" 2>/dev/null || return 0
+	blob=$(git cat-file blob "$tree:.gitignore" | sed '/^\/\*$/d' |
+		git hash-object -w --stdin)
+	git read-tree "$tree"
+	git update-index --cacheinfo "100644,$blob,.gitignore"
+	git write-tree >"$GIT_DIR/tree"
 }
 
 make_repository() {
@@ -113,8 +136,7 @@ make_repository() {
 	mkdir "$GIT_DIR/unpack"
 	step "import base ${origin##*/}" import
 	tree=$(cat "$GIT_DIR/tree")
-	version=$(git show "$tree:Makefile" |
-		sed -n '/^EXTRAVERSION/,$!s/^[A-Z]* = *//p' | paste -sd.)
+	version=$(kernel_version "$GIT_DIR" "$tree")
 	plain_git
 	git update-ref refs/heads/base \
 		"$(git commit-tree -m "Linux $version" "$tree")"

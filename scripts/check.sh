@@ -19,7 +19,7 @@ suite lint scripts/lint.sh
 suite model verification/model.sh
 check "documents build without warnings" scripts/docs.sh
 if [ -z "${LINUX:-}" ]; then
-	check "the round trip changes nothing" scripts/roundtrip.sh
+	check "the round trip changes nothing" scripts/check-refresh.sh
 else
 	skip "the round trip changes nothing" "patches are in the form of the usual base"
 fi

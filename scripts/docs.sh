@@ -27,6 +27,6 @@ build() {
 cmp -s "$BUILD/docs/.made-from" <(git -C "$tree" rev-parse HEAD:Documentation) ||
 	step "build documents" build
 ours=$(git -C "$tree" diff -U0 --no-renames base HEAD -- Documentation |
-	awk -f "$TOP/scripts/ours.awk" - "$BUILD/docs.log")
+	awk -f "$TOP/scripts/filter-warnings.awk" - "$BUILD/docs.log")
 [ -z "$ours" ] || { echo "$ours" >&2; die "documents: warnings about our lines"; }
 say "documents: build/docs/index.html"

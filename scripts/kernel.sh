@@ -61,7 +61,7 @@ configure() {
 	(cd "$out" && ../scripts/kconfig/merge_config.sh -m -O . .config \
 		"${fragments[@]}")
 	kmake KCONFIG_ALLCONFIG=.config allnoconfig
-	missing=$(awk -f "$TOP/scripts/missing.awk" "$out/.config" \
+	missing=$(awk -f "$TOP/scripts/config-missing.awk" "$out/.config" \
 		"${fragments[@]}")
 	[ -z "$missing" ] || die "Kconfig does not grant: ${missing//$'\n'/, }"
 }

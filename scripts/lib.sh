@@ -8,6 +8,7 @@ set -euo pipefail
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kvm-series
 BUILD=$TOP/build
+# The base's folder in patches/. Its file `base` tells all else about it.
 BASE=v5.10
 PATCHES=$TOP/patches/$BASE
 # Where the series' new files stand, here as in the kernel.
@@ -50,6 +51,9 @@ step() {
 	say "$what: $((SECONDS - t0)) s"
 }
 
+# base_fact WORD: what the base's file says of it.
+base_fact() { sed -n "s/^$1[[:space:]]*//p" "$PATCHES/base"; }
+
 # hash_of FILE...: one short key for the contents of all named files.
 hash_of() { cat -- "$@" | sha256sum | cut -c1-16; }
 
@@ -71,6 +75,12 @@ plain_git() {
 	export GIT_COMMITTER_EMAIL=kvm-5.10@localhost
 	export GIT_AUTHOR_DATE='2021-01-01T00:00:00Z'
 	export GIT_COMMITTER_DATE='2021-01-01T00:00:00Z'
+}
+
+# kernel_version GIT-DIR COMMIT: its version, as in 5.10.262.
+kernel_version() {
+	git --git-dir "$1" show "$2:Makefile" |
+		sed -n '/^EXTRAVERSION/,$!s/^[A-Z]* = *//p' | paste -sd.
 }
 
 # The files that a patch's New-files header names, one a line.

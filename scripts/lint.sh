@@ -45,7 +45,7 @@ check_warnings() {
 	local ours
 	"$TOP/scripts/kernel.sh" warnings
 	ours=$(git -C "$tree" diff -U0 --no-renames base HEAD |
-		awk -f "$TOP/scripts/ours.awk" - "$BUILD/lint/warnings")
+		awk -f "$TOP/scripts/filter-warnings.awk" - "$BUILD/lint/warnings")
 	[ -z "$ours" ] || { echo "$ours"; return 1; }
 }
 

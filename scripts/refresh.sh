@@ -6,10 +6,14 @@
 #   [WHOLE="PATH ..."] scripts/refresh.sh [--from TREE]
 #
 # With --from, the commits base..HEAD of another git tree. A file of the base
-# that is rewritten is taken as a whole: one that stands at its path here, or is
+# that is rewritten is taken as a whole: one that is at its path here, or is
 # named by WHOLE. Nothing changes here unless the result gives the same tree.
+#
+# A step stays in its part as long as its subject stays. A new one is in the part
+# of the step before it. A step that this base has already keeps its place.
 
 . "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/parts.sh"
 plain_git
 
 stage=$BUILD/refresh
@@ -25,24 +29,62 @@ normal_diff() {
 		--diff-algorithm=myers --indent-heuristic "$@"
 }
 
-# Topic of a step: the one it has, else by its subject.
-topic_of() {
-	local subject=$1 old
-	old=$(grep -lFx "Subject: $subject" -r "$PATCHES" --include='*.patch' \
+# part_of SUBJECT: where a step goes that comes behind one of $part. Parts come one
+# after the other, so a step that was moved into another part belongs there.
+part_of() {
+	local old
+	old=$(grep -lFx "Subject: $1" -r "$PATCHES" --include='*.patch' \
 		2>/dev/null | head -n 1) || true
-	if [ -n "$old" ]; then
-		basename "$(dirname "$old")"
-		return
+	old=$(basename "$(dirname "$old")")
+	if part_names "$PATCHES/series" | sed -n "/^$part\$/,\$p" | grep -qxF "$old"; then
+		echo "$old"
+	else
+		echo "$part"
 	fi
-	case $subject in
-	'KVM: selftests:'* | 'tools '*) echo selftests ;;
-	'KVM: x86/mmu:'* | *mmu_notifier*) echo mmu ;;
-	'KVM: nVMX:'* | 'KVM: nSVM:'*) echo nested ;;
-	*'irty '*) echo dirty-ring ;;
-	'KVM: x86:'* | 'KVM: VMX:'* | 'KVM: SVM:'* | *x86* | Documentation*)
-		echo x86 ;;
-	*) echo dirty-ring ;;
-	esac
+}
+
+# The steps that this base has, as "PREDECESSOR LINE", a line of series. The first
+# has the predecessor "-".
+left_out() {
+	local of p since before=-
+	while read -r of p since; do
+		! in_stable "$since" "$version" || echo "$before $p $since"
+		before=$p
+	done < <(steps "$PATCHES/series")
+}
+
+# Put the steps that were left out where they were: behind the predecessor, or
+# where that is no more, at the end of the part.
+put_back() {
+	local before line p
+	left_out | while read -r before line; do
+		p=${line%% *}
+		mkdir -p "$(dirname "$out/$p")"
+		cp "$PATCHES/$p" "$out/$p"
+		if ! grep -qE "^$before( |\$)" "$out/series"; then
+			before=$(grep "^${p%%/*}/" "$out/series" | tail -n 1) ||
+				die "$p: its part has no other step; put it back by hand"
+			before=${before%% *}
+		fi
+		awk -v before="$before" -v line="$line" '
+			{ print } $1 == before { print line }' \
+			"$out/series" >"$out/series.new"
+		mv "$out/series.new" "$out/series"
+	done
+}
+
+# The headings, each with its steps below; what was above the first stays.
+write_headings() {
+	local name
+	{
+		sed '/^# part /,$d' "$PATCHES/series"
+		while read -r name; do
+			grep -E "^# part $name( |:)" "$PATCHES/series"
+			grep "^$name/" "$out/series" || :
+			echo
+		done < <(part_names "$PATCHES/series")
+	} | sed '$d' >"$out/series.new"
+	mv "$out/series.new" "$out/series"
 }
 
 # Is PATH brought as a whole file: one of ours, or rewritten?
@@ -73,9 +115,9 @@ take_whole() {
 	esac
 }
 
-# One commit as number N of the series.
+# One commit, as the next step; $part is the part of the one before.
 take_commit() {
-	local c=$1 n=$2 f subject name edited=() files=()
+	local c=$1 f subject name edited=() files=()
 	subject=$(src log -1 --format=%s "$c")
 	while read -r f; do
 		if whole "$f"; then
@@ -87,8 +129,10 @@ take_commit() {
 	done < <(src diff-tree -r --name-only --no-renames --no-commit-id "$c")
 	[ $((${#files[@]} + ${#edited[@]})) -gt 0 ] ||
 		die "'$subject' changes nothing"
-	name=$(topic_of "$subject")/$(printf %04d "$n")-$(src log -1 --format=%f "$c" |
-		cut -c1-60 | sed 's/[-.]*$//').patch
+	part=$(part_of "$subject")
+	name=$part/$(src log -1 --format=%f "$c" | cut -c1-60 |
+		sed 's/[-.]*$//').patch
+	[ ! -e "$out/$name" ] || die "two steps would be $name: '$subject'"
 	mkdir -p "$(dirname "$out/$name")"
 	{
 		src log -1 --format='From: %an <%ae>%nSubject: %s' "$c"
@@ -127,7 +171,7 @@ install_stage() {
 	done | while read -r f; do
 		[ -e "$stage/$f" ] || rm -f "${TOP:?}/$f"
 	done
-	rsync -rp --checksum --delete --exclude=/cover-letter \
+	rsync -rp --checksum --delete --exclude=cover-letter --exclude=/base \
 		"$out/" "$PATCHES/"
 	rsync -rp --checksum --exclude=/patches "$stage/" "$TOP/"
 }
@@ -139,7 +183,7 @@ check_sides() {
 	[ -z "$(src status --porcelain)" ] ||
 		die "build/linux has changes that are not committed"
 	home=$(src rev-parse refs/series/home)
-	tip=$("$TOP/scripts/tip.sh" "$base")
+	tip=$("$TOP/scripts/commit-series.sh" "$base")
 	[ "$tip" = "$home" ] || die "patches or new files changed here since 'make tree'; put both together:
   git -C build/linux rebase --onto $tip $home &&
   git -C build/linux update-ref refs/series/home $tip"
@@ -162,12 +206,16 @@ src rev-parse -q --verify base >/dev/null || die "$from has no ref 'base'"
 rm -rf "$stage"
 mkdir -p "$out"
 : >"$out/series"
-n=0
+check_series "$PATCHES/series"
+version=$(kernel_version "$base" base)
+part=$(part_names "$PATCHES/series" | head -n 1)
 for c in $(src rev-list --reverse base..HEAD); do
-	n=$((n + 1))
-	take_commit "$c" $n
+	take_commit "$c"
 done
-tip=$("$TOP/scripts/tip.sh" "$base" "$stage")
+put_back
+n=$(wc -l <"$out/series")
+write_headings
+tip=$("$TOP/scripts/commit-series.sh" "$base" "$stage")
 verify
 install_stage
 rm -rf "$stage"

@@ -31,7 +31,7 @@ create() {
 	mv "$tree.part" "$tree"
 }
 
-# The base's objects, and those that tip.sh made, stay in the cache.
+# The base's objects, and those that commit-series.sh made, stay in the cache.
 use_base() {
 	git -C "$1" config series.base "$base"
 	echo "$base/objects" >"$1/.git/objects/info/alternates"
@@ -57,7 +57,7 @@ if [ -d "$tree" ] && [ -d "$base" ] && unrefreshed; then
 	say "build/linux as it stands, with work that is not taken home yet"
 	exit 0
 fi
-tip=$("$TOP/scripts/tip.sh" "$base")
+tip=$("$TOP/scripts/commit-series.sh" "$base")
 if [ -d "$tree" ]; then
 	update
 else
