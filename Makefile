@@ -9,9 +9,11 @@ TEST ?=
 MATRIX ?= smoke
 # The host kernel: host, or with configs/$(CONFIG).config on top: debug, kcsan.
 CONFIG ?= host
-# Another base: a checkout, a source folder or a tarball of 5.10.y.
+# Another base: a version of Debian's package, a checkout, a folder or a tarball.
 LINUX ?=
-export HW TEST MATRIX CONFIG LINUX WHOLE
+# Only this part of the series.
+PART ?=
+export PART HW TEST MATRIX CONFIG LINUX WHOLE
 
 # Only these mutants; empty is all of verification/mutants/.
 MUTANT ?=
@@ -115,7 +117,7 @@ selftests: tree-as-is
 refresh: deps
 	@scripts/refresh.sh
 
-## The mail-ready series: out/v5.10/
+## The mail-ready series: out/v5.10/, or one part of it (PART=NAME)
 series: tree
 	@scripts/series.sh
 

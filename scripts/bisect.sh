@@ -1,40 +1,57 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Build the kernel and the selftests at each step of the series. What a step does
-# not touch comes from the cache.
+# Build the kernel and the selftests at each step of the series, or with --parts
+# at the end of each part, with no more than the parts that it needs. What a step
+# does not touch comes from the cache.
 #
-#   scripts/bisect.sh
+#   [LINUX=...] scripts/bisect.sh [--parts]
 
 . "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/parts.sh"
+. "$TOP/scripts/tally.sh"
 plain_git
 
-linux=$BUILD/linux
 tree=$BUILD/bisect
 
 # A tree of its own, so that build/linux keeps its files and objects.
 prepare() {
 	rm -rf "$tree"
-	git clone -q --shared --no-checkout "$linux" "$tree"
-	git -C "$tree" checkout -q --detach base
+	git clone -q --shared --no-checkout --branch base "$base" "$tree"
+	git -C "$tree" checkout -q --detach
 	echo '/build-*/' >>"$tree/.git/info/exclude"
 }
 
-[ -d "$linux" ] || die "no build/linux: 'make tree' first"
+# The commits to build, one a line, each with what it is called.
+each_step() {
+	git --git-dir "$base" log --reverse --format='%H %s' \
+		"base..$("$TOP/scripts/commit-series.sh" "$base")"
+}
+
+each_part() {
+	local name
+	while read -r name; do
+		echo "$("$TOP/scripts/commit-series.sh" --part "$name" "$base" \
+			2>/dev/null) part $name with what it needs"
+	done < <(part_names "$PATCHES/series")
+}
+
+builds() {
+	git -C "$tree" checkout -q --detach "$1"
+	"$TOP/scripts/kernel.sh" --tree "$tree"
+	"$TOP/scripts/selftests.sh" --tree "$tree"
+}
+
+case $* in
+'') list=each_step ;;
+--parts) list=each_part ;;
+*) die "usage: ${0##*/} [--parts]" ;;
+esac
+base=$("$TOP/scripts/base.sh")
+$list >"$BUILD/bisect.list"
 step "bisect: check out the base" prepare
-n=0 passed=0 failed=0
-for c in $(git -C "$linux" rev-list --reverse base..series); do
-	n=$((n + 1))
-	git -C "$tree" checkout -q --detach "$c"
-	subject=$(git -C "$linux" log -1 --format=%s "$c")
-	say "$n: $subject"
-	if "$TOP/scripts/kernel.sh" --tree "$tree" &&
-		"$TOP/scripts/selftests.sh" --tree "$tree"; then
-		ok=ok passed=$((passed + 1))
-	else
-		ok='not ok' failed=$((failed + 1))
-	fi
-	echo "$ok $n builds: $subject"
-done
-rm -rf "$tree"
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+while read -r commit what; do
+	say "$what"
+	check "builds: $what" builds "$commit"
+done <"$BUILD/bisect.list"
+rm -rf "$tree" "$BUILD/bisect.list"
+total

@@ -23,12 +23,18 @@ if [ -z "${LINUX:-}" ]; then
 else
 	skip "the round trip changes nothing" "patches are in the form of the usual base"
 fi
-check "git am gives the same tree" scripts/series.sh --check
+check "git am of the whole and of each part" scripts/series.sh --check
+if [ -z "${LINUX:-}" ]; then
+	for other in $(base_fact also); do
+		check "git am on $other" env LINUX="$other" scripts/series.sh --check
+	done
+fi
 before=$failed
 check "kernel, selftests and virtual hardware build" \
 	make --no-print-directory built
 [ "$failed" -eq "$before" ] || finish
 suite "lab's own checks" lab/selfcheck.sh --hw "$hw" --kernel "$kernel"
+suite "parts" scripts/bisect.sh --parts
 suite "tests (${MATRIX:-smoke})" lab/run.sh --hw "$hw" --kernel "$kernel" \
 	--bin "$BUILD/selftests" --set "${MATRIX:-smoke}" --tests "${TEST:-}" \
 	--logs "$BUILD/logs/lab"

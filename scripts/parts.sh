@@ -46,16 +46,16 @@ in_stable() {
 # Complains of what nobody can have meant.
 check_series() {
 	local of p since name need
+	grep '^# part' "$1" | while read -r name; do
+		[[ $name =~ ^#\ part\ [a-z0-9-]+(\ needs(\ [a-z0-9-]+)+)?:\  ]] ||
+			die "series: not a part's heading: $name"
+	done
 	while read -r of p since; do
 		[ -n "$p" ] || die "series: '$of' is below no part's heading"
 		[ -z "$since" ] || [[ $since =~ ^since\ [0-9]+(\.[0-9]+)+$ ]] ||
 			die "series: $p: '$since' is not 'since VERSION'"
 		[ "${p%%/*}" = "$of" ] || die "series: $p is below the heading of $of"
 	done < <(steps "$1")
-	grep '^# part' "$1" | while read -r name; do
-		[[ $name =~ ^#\ part\ [a-z0-9-]+(\ needs(\ [a-z0-9-]+)+)?:\  ]] ||
-			die "series: not a part's heading: $name"
-	done
 	while read -r name; do
 		for need in $(part_needs "$1" "$name"); do
 			part_names "$1" | sed "/^$name\$/,\$d" | grep -qxF "$need" ||

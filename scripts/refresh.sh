@@ -53,14 +53,18 @@ left_out() {
 	done < <(steps "$PATCHES/series")
 }
 
-# Put the steps that were left out where they were: behind the predecessor, or
-# where that is no more, at the end of the part.
+# Put the steps that were left out where they were: behind the predecessor, or, if
+# there is none any more, at the end of the part.
 put_back() {
 	local before line p
 	left_out | while read -r before line; do
 		p=${line%% *}
 		mkdir -p "$(dirname "$out/$p")"
 		cp "$PATCHES/$p" "$out/$p"
+		if [ "$before" = - ]; then
+			sed -i "1i $line" "$out/series"
+			continue
+		fi
 		if ! grep -qE "^$before( |\$)" "$out/series"; then
 			before=$(grep "^${p%%/*}/" "$out/series" | tail -n 1) ||
 				die "$p: its part has no other step; put it back by hand"

@@ -1,56 +1,110 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The series as mails in out/v5.10/, proved by git am on a pristine base.
+# The series as mails in out/, proved by git am on a pristine base.
 #
-#   scripts/series.sh [--check]
+#   [PART=NAME] [LINUX=...] scripts/series.sh [--check]
 #
-# The cover letter is patches/v5.10/cover-letter: subject, empty line, text.
-# With --check nothing is left in out/.
+# All of it goes to out/v5.10, one part with its own cover letter to
+# out/v5.10-NAME. A part is proved on the base with the parts that it needs. With
+# --check, all of it and each part are proved, and nothing is left in out/.
+#
+# Cover letters are patches/v5.10/cover-letter and patches/v5.10/NAME/cover-letter:
+# subject, empty line, text.
 
 . "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/parts.sh"
 plain_git
 
-tree=$BUILD/linux
-out=$TOP/out/$BASE
+repo=$BUILD/series/linux
 
+# A repository of its own for branch configuration and for what git am does.
+prepare() {
+	rm -rf "$BUILD/series"
+	mkdir -p "$BUILD/series"
+	git clone -q --shared --no-checkout --branch base "$base" "$repo"
+}
+
+# How many steps of a part this base does not have yet.
+steps_left() {
+	local of p since n=0
+	while read -r of p since; do
+		[ "$of" != "$1" ] || in_stable "$since" "$version" || n=$((n + 1))
+	done < <(steps "$PATCHES/series")
+	echo $n
+}
+
+# The commits of the whole, or of part $1: sets $from and $to.
+range() {
+	if [ -n "$1" ]; then
+		to=$("$TOP/scripts/commit-series.sh" --part "$1" "$base" 2>/dev/null)
+		from=$(git --git-dir "$base" rev-parse "$to~$(steps_left "$1")")
+	else
+		to=$("$TOP/scripts/commit-series.sh" "$base")
+		from=$(git --git-dir "$base" rev-parse base)
+	fi
+}
+
+# cover_letter [PART]: its text, and what it applies to.
+cover_letter() {
+	local needs
+	cat "$PATCHES/${1:+$1/}cover-letter"
+	echo
+	echo "Applies to: Linux $version"
+	[ -n "$1" ] || return 0
+	needs=$(needed_parts "$PATCHES/series" "$1" | grep -vxF -- "$1" | paste -sd' ') || :
+	[ -z "$needs" ] || echo "Needs: the parts $needs, in this order"
+}
+
+# format OUT [PART]
 format() {
-	rm -rf "$out"
-	git -C "$tree" config branch.series.description "$(cat "$PATCHES/cover-letter")"
-	git -C "$tree" format-patch -q --subject-prefix="PATCH ${BASE#v}" \
+	local letter=$PATCHES/${2:+$2/}cover-letter
+	[ -f "$letter" ] || die "${letter#"$TOP"/} is missing"
+	rm -rf "$1"
+	git -C "$repo" update-ref refs/heads/series "$to"
+	git -C "$repo" config branch.series.description "$(cover_letter "${2:-}")"
+	git -C "$repo" format-patch -q --subject-prefix="PATCH ${BASE#v}" \
 		--cover-letter --cover-from-description=subject --numbered \
-		--no-renames --abbrev=12 --no-signature -o "$out" base..series
+		--no-renames --abbrev=12 --no-signature -o "$1" "$from..series"
 }
 
 # The mails must give the tree that they were made from. Only the folders that
 # they touch are checked out; the others take part by git's index.
 prove() {
-	local copy=$BUILD/am
-	rm -rf "$copy"
-	git clone -q --shared --no-checkout --branch base \
-		"$(git -C "$tree" config series.base)" "$copy"
-	git -C "$tree" diff --name-only --no-renames base series |
+	git -C "$repo" diff --name-only --no-renames "$from" "$to" |
 		xargs dirname | sort -u |
-		git -C "$copy" sparse-checkout set --cone --stdin
-	git -C "$copy" checkout -q
-	find "$out" -name '*.patch' ! -name '0000-*' | sort |
-		xargs git -C "$copy" am -q --no-3way
-	[ "$(git -C "$copy" rev-parse 'HEAD^{tree}')" = \
-		"$(git -C "$tree" rev-parse 'series^{tree}')" ] ||
-		die "git am gives another tree than build/linux"
-	rm -rf "$copy"
+		git -C "$repo" sparse-checkout set --cone --stdin
+	git -C "$repo" checkout -q -f --detach "$from"
+	find "$1" -name '*.patch' ! -name '0000-*' | sort |
+		xargs git -C "$repo" am -q --no-3way
+	[ "$(git -C "$repo" rev-parse 'HEAD^{tree}')" = \
+		"$(git -C "$repo" rev-parse "$to^{tree}")" ] ||
+		die "git am gives another tree than the series"
+}
+
+# make_mails OUT [PART]
+make_mails() {
+	range "${2:-}"
+	format "$@"
+	step "git am: ${2:-the whole} on Linux $version" prove "$1"
 }
 
 case $* in
 '') ;;
---check) out=$BUILD/series ;;
-*) die "usage: ${0##*/} [--check]" ;;
+--check) [ -z "${PART:-}" ] || die "--check knows no part" ;;
+*) die "usage: [PART=NAME] ${0##*/} [--check]" ;;
 esac
-[ -d "$tree" ] || die "no build/linux: 'make tree' first"
-[ -f "$PATCHES/cover-letter" ] || die "patches/$BASE/cover-letter is missing"
-format
-step "apply the series with git am to a pristine base" prove
+[ -z "${PART:-}" ] || needed_parts "$PATCHES/series" "$PART" >/dev/null
+base=$("$TOP/scripts/base.sh")
+version=$(kernel_version "$base" base)
+prepare
 if [ $# -eq 0 ]; then
-	say "series: $(find "$out" -name '*.patch' | wc -l) mails in out/$BASE"
+	out=out/$BASE${PART:+-$PART}
+	make_mails "$TOP/$out" "${PART:-}"
+	say "series: $(find "$TOP/$out" -name '*.patch' | wc -l) mails in $out"
 else
-	rm -rf "$out"
+	make_mails "$BUILD/series/mails"
+	while read -r part; do
+		make_mails "$BUILD/series/mails" "$part"
+	done < <(part_names "$PATCHES/series")
 fi
+rm -rf "$BUILD/series"

@@ -31,10 +31,12 @@ create() {
 	mv "$tree.part" "$tree"
 }
 
-# The base's objects, and those that commit-series.sh made, stay in the cache.
+# The base's objects, and those that commit-series.sh made, stay in the cache. So
+# do those of another base that the tree had before: git needs them to leave it.
 use_base() {
 	git -C "$1" config series.base "$base"
-	echo "$base/objects" >"$1/.git/objects/info/alternates"
+	grep -qsxF "$base/objects" "$1/.git/objects/info/alternates" ||
+		echo "$base/objects" >>"$1/.git/objects/info/alternates"
 	git -C "$1" update-ref refs/tags/base \
 		"$(git --git-dir "$base" rev-parse base)"
 }
