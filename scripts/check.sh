@@ -23,10 +23,11 @@ if [ -z "${LINUX:-}" ]; then
 else
 	skip "the round trip changes nothing" "patches are in the form of the usual base"
 fi
+suite "scripts' own checks" scripts/selfcheck.sh
 check "git am of the whole and of each part" scripts/series.sh --check
 if [ -z "${LINUX:-}" ]; then
 	for other in $(base_fact also); do
-		check "git am on $other" env LINUX="$other" scripts/series.sh --check
+		check "git am of the whole on $other" env LINUX="$other" scripts/series.sh --check
 	done
 fi
 before=$failed

@@ -14,6 +14,9 @@
 #
 #	# part NAME[ needs NAME ...]: TITLE
 #
+# What a step was made from is its key, and BASE remembers the commit of each key:
+# only what is behind the first change is made again.
+#
 # A line may end with "since VERSION": stable has the step from there on. Such a
 # base is left as it is, and a message says so.
 
@@ -93,6 +96,19 @@ commit_step() {
 			git commit-tree -p "$parent" "$(git write-tree)"
 }
 
+# key_of_step KEY PATCH: PATCH and its new files, on what KEY stands for.
+key_of_step() {
+	(
+		cd "$ROOT"
+		{
+			echo "$1"
+			mapfile -t files < <(new_files "$patches/$2")
+			[ ${#files[@]} -eq 0 ] || stat -c '%a %n' "${files[@]}"
+			cat "$patches/$2" "${files[@]}" "$TOP/scripts/commit-series.sh"
+		} | sha256sum | cut -c1-32
+	)
+}
+
 check_series "$patches/series"
 check_new_files
 tip=$(git rev-parse base)
@@ -102,7 +118,8 @@ if [ -n "$part" ]; then
 else
 	parts=$(part_names "$patches/series")
 fi
-git read-tree "$tip"
+: >"$tmp/steps"
+key=$tip
 while read -r of p since; do
 	grep -qxF "$of" <<<"$parts" || continue
 	if in_stable "$since" "$version"; then
@@ -111,6 +128,20 @@ while read -r of p since; do
 		say "$p: left out, Linux has it since ${since#since }"
 		continue
 	fi
-	tip=$(commit_step "$tip" "$p")
+	key=$(key_of_step "$key" "$p")
+	echo "$key $p" >>"$tmp/steps"
 done < <(steps "$patches/series")
+mkdir -p "$GIT_DIR/steps"
+index=
+while read -r key p; do
+	if [ -z "$index" ] && known=$(cat "$GIT_DIR/steps/$key" 2>/dev/null) &&
+		git cat-file -e "$known" 2>/dev/null; then
+		tip=$known
+		continue
+	fi
+	[ -n "$index" ] || { git read-tree "$tip"; index=1; }
+	tip=$(commit_step "$tip" "$p")
+	echo "$tip" >"$GIT_DIR/steps/$key.$$"
+	mv "$GIT_DIR/steps/$key.$$" "$GIT_DIR/steps/$key"
+done <"$tmp/steps"
 echo "$tip"

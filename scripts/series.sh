@@ -6,7 +6,8 @@
 #
 # All of it goes to out/v5.10, one part with its own cover letter to
 # out/v5.10-NAME. A part is proved on the base with the parts that it needs. With
-# --check, all of it and each part are proved, and nothing is left in out/.
+# --check, all of it is proved, and each part (with PART, that one); nothing is
+# left in out/.
 #
 # Cover letters are patches/v5.10/cover-letter and patches/v5.10/NAME/cover-letter:
 # subject, empty line, text.
@@ -90,7 +91,7 @@ make_mails() {
 
 case $* in
 '') ;;
---check) [ -z "${PART:-}" ] || die "--check knows no part" ;;
+--check) ;;
 *) die "usage: [PART=NAME] ${0##*/} [--check]" ;;
 esac
 [ -z "${PART:-}" ] || needed_parts "$PATCHES/series" "$PART" >/dev/null
@@ -101,6 +102,8 @@ if [ $# -eq 0 ]; then
 	out=out/$BASE${PART:+-$PART}
 	make_mails "$TOP/$out" "${PART:-}"
 	say "series: $(find "$TOP/$out" -name '*.patch' | wc -l) mails in $out"
+elif [ -n "${PART:-}" ]; then
+	make_mails "$BUILD/series/mails" "$PART"
 else
 	make_mails "$BUILD/series/mails"
 	while read -r part; do
