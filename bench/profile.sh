@@ -53,7 +53,7 @@ boot() {
 	KERNEL=$kernel
 	load_machine svm
 	CPUS=1 ICOUNT=1 ARGS="$ARGS nokaslr $append"
-	QEMU="$QEMU -plugin $BENCH_OUT/profile.so,out=$work/counts,mark=$part"
+	QEMU_OPTIONS=(-plugin "$BENCH_OUT/profile.so,out=$work/counts,mark=$part")
 	echo "0 900 $command" >"$work/plan"
 	echo "0 $command" >"$work/init-plan"
 	initramfs "$work/initrd" "$work/init-plan" "$BENCH_OUT" dirty_cost

@@ -3,7 +3,7 @@
 # Make virtual hardware ready; instant where it is ready already.
 #
 #   lab/setup.sh vtx	VT-x by Bochs, built here once
-#   lab/setup.sh svm	SVM by QEMU's TCG
+#   lab/setup.sh svm	SVM by the TCG of QEMU, unpacked here once
 #   lab/setup.sh kvm	this machine's own VT-x or SVM, nested, by QEMU's KVM
 #   lab/setup.sh detect	print the best there is: "kvm", else "vtx svm"
 
@@ -49,6 +49,24 @@ setup_bochs() {
 		"BOCHS_FLAGS=(${BOCHS_FLAGS[*]}); build_bochs '$dir' '$source'"
 }
 
+unpack_qemu() {
+	local dir=$1 deb
+	rm -rf "$dir.part"
+	mkdir -p "$dir.part"
+	for deb in "$2"/*.deb; do
+		dpkg-deb -x "$deb" "$dir.part"
+	done
+	mv "$dir.part" "$dir"
+	(qemu --version) || { rm -rf "$dir"; return 1; }
+}
+
+setup_qemu() {
+	local dir packages
+	packages=$(qemu_packages)
+	dir=$(qemu_dir)
+	[ -d "$dir" ] || step "unpack qemu" unpack_qemu "$dir" "$packages"
+}
+
 need "$BUSYBOX" busybox-static
 need cpio cpio
 need zstd zstd
@@ -60,10 +78,10 @@ vtx)
 	locked bochs setup_bochs
 	;;
 svm)
-	need "$QEMU" qemu-system-x86
+	locked qemu-root setup_qemu
 	;;
 kvm)
-	need "$QEMU" qemu-system-x86
+	locked qemu-root setup_qemu
 	nested_kvm || die "this machine has no nested VT-x or SVM to offer"
 	;;
 detect)

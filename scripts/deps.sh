@@ -12,7 +12,7 @@ packages=(
 	git make gcc libc6-dev bc flex bison libelf-dev libssl-dev perl rsync
 	cpio xz-utils zstd ccache
 	# the emulators
-	g++ qemu-system-x86 bochsbios vgabios busybox-static
+	g++ bochsbios vgabios busybox-static
 	# the QEMU that migrates, and its plots
 	meson ninja-build pkg-config libglib2.0-dev libpixman-1-dev libfdt-dev
 	zlib1g-dev gnuplot-nox

@@ -8,9 +8,10 @@
 #   scripts/fetch.sh src "SUITE ..." PACKAGE[=VERSION]	its source, tarballs only
 #   scripts/fetch.sh newest "SUITE ..." PACKAGE		nothing: print its version
 #
-# Suites may be those of the security archive. Prints the folder that holds the
-# downloaded files. A second call with the same words downloads nothing; `newest`
-# asks the mirror once a day, and names what is in the cache where it cannot.
+# Suites may be those of the security archive; `all` prefers the last one. Prints the
+# folder that holds the downloaded files. A second call with the same words
+# downloads nothing; `newest` asks the mirror once a day, and names what is in the
+# cache where it cannot.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -96,8 +97,9 @@ download() {
 	if [ "$kind" = src ]; then
 		apt-get source --download-only --tar-only "$package"
 	elif [ "$kind" = all ]; then
-		apt-get -s install --no-install-recommends "$package" |
-			awk '/^Inst / { print $2 }' | xargs apt-get download
+		apt-get -s -t "${suites##* }" install --no-install-recommends \
+			"$package" | sed -n 's/^Inst \([^ ]*\) (\([^ ]*\).*/\1=\2/p' |
+			xargs apt-get download
 	else
 		apt-get download "$package"
 	fi
