@@ -122,7 +122,7 @@ show() {
 # verdict in a file.
 run_machine() {
 	local out=$logs/$1 dir boot=0 why stalls=0 i n=0 words name must limit command
-	local -a tests needs limits commands todo retried=()
+	local -a tests needs limits commands todo
 	load_machine "$1"
 	while read -r name must limit command; do
 		tests[++n]=$name needs[n]=$must limits[n]=$limit commands[n]=$command
@@ -164,13 +164,6 @@ prepare_boot() {
 	initramfs "$dir/initrd" "$dir/init-plan" "$bin" $words
 }
 
-# On two CPUs of the virtual SVM some test, another one each time, does not come to
-# its end, once in some hundred runs: each has a second try. It is reported.
-may_retry() {
-	[[ $HW = svm && $CPUS -gt 1 && $reason = "no end within"* ]] &&
-		[ -z "${retried[i]:-}" ] && ! faults_in "$dir/$i.out" >/dev/null
-}
-
 # The tests that this boot began get their verdicts, the others stay to do.
 judge_boot() {
 	local left=() what reason
@@ -179,13 +172,6 @@ judge_boot() {
 	for i in "${todo[@]}"; do
 		if [ -e "$dir/$i.out" ]; then
 			read -r what reason < <(judge "$dir/$i.out" "$why" "${limits[i]}")
-			if [ "$what" = fail ] && may_retry; then
-				echo "# $MACHINE: ${commands[i]}: retried, $reason (${dir#"$TOP"/})" |
-					tee -a "$out/retried" >&2
-				retried[i]=1
-				left+=("$i")
-				continue
-			fi
 			verdict "$i" "$what" "$reason"
 		else
 			left+=("$i")
