@@ -83,17 +83,59 @@ add_new_files() {
 
 header() { sed -n "s/^$1: //p" "$tmp/info"; }
 
-# One step on top of commit $1; prints the new commit.
-commit_step() {
-	local parent=$1 p=$2
+# One step behind the last: $n counts those that fast-import is to make, and $tree
+# is the last one's.
+make_step() {
+	local p=$1 parent=$2 last=$tree
 	git mailinfo -k "$tmp/body" "$tmp/diff" <"$patches/$p" >"$tmp/info"
 	[ -n "$(header Subject)" ] && [ -n "$(header Email)" ] ||
 		die "$p: From or Subject is missing"
 	apply_diff "$p"
 	add_new_files "$patches/$p"
-	{ header Subject; echo; cat "$tmp/body"; } | git stripspace |
-		GIT_AUTHOR_NAME=$(header Author) GIT_AUTHOR_EMAIL=$(header Email) \
-			git commit-tree -p "$parent" "$(git write-tree)"
+	tree=$(git write-tree)
+	{ header Subject; echo; cat "$tmp/body"; } | git stripspace >"$tmp/message"
+	n=$((n + 1))
+	{
+		echo "commit refs/steps/$$"
+		echo "mark :$n"
+		echo "author $(header Author) <$(header Email)> $date"
+		echo "committer $GIT_COMMITTER_NAME <$GIT_COMMITTER_EMAIL> $date"
+		echo "data $(stat -c %s "$tmp/message")"
+		cat "$tmp/message"
+		echo "from $parent"
+		git diff-tree -r --no-renames "$last" "$tree" | awk -F '[ \t]' '
+			$5 == "D" { print "D " $6; next }
+			{ print "M " $2, $4, $6 }'
+		echo
+	} >>"$tmp/import"
+}
+
+# The index holds only what the steps touch, and git is fast with it. fast-import
+# puts the rest around it.
+read_touched() {
+	while read -r _ p; do
+		new_files "$patches/$p"
+		sed -n 's,^diff --git a/\(.*\) b/.*,\1,p' "$patches/$p"
+	done <"$tmp/steps" | sort -u >"$tmp/touched"
+	xargs -d '\n' git --literal-pathspecs ls-tree -r --full-tree "$1" -- \
+		<"$tmp/touched" | git update-index --index-info
+	tree=$(git write-tree)
+	date="$(date -d "$GIT_COMMITTER_DATE" +%s) +0000"
+}
+
+# Remember the new commits by their keys.
+import_steps() {
+	local p key id
+	[ "$n" -gt 0 ] || return 0
+	git fast-import --quiet --export-marks="$tmp/marks" <"$tmp/import"
+	git update-ref -d "refs/steps/$$"
+	sort -n -t : -k 2 "$tmp/marks" | cut -d ' ' -f 2 >"$tmp/ids"
+	paste -d ' ' "$tmp/ids" <(tail -n "$n" "$tmp/steps") |
+		while read -r id key p; do
+			echo "$id" >"$GIT_DIR/steps/$key.$$"
+			mv "$GIT_DIR/steps/$key.$$" "$GIT_DIR/steps/$key"
+		done
+	tip=$(tail -n 1 "$tmp/ids")
 }
 
 # key_of_step KEY PATCH: PATCH and its new files, on what KEY stands for.
@@ -132,16 +174,16 @@ while read -r of p since; do
 	echo "$key $p" >>"$tmp/steps"
 done < <(steps "$patches/series")
 mkdir -p "$GIT_DIR/steps"
-index=
+n=0 tree=
 while read -r key p; do
-	if [ -z "$index" ] && known=$(cat "$GIT_DIR/steps/$key" 2>/dev/null) &&
+	if [ $n -eq 0 ] && known=$(cat "$GIT_DIR/steps/$key" 2>/dev/null) &&
 		git cat-file -e "$known" 2>/dev/null; then
 		tip=$known
 		continue
 	fi
-	[ -n "$index" ] || { git read-tree "$tip"; index=1; }
-	tip=$(commit_step "$tip" "$p")
-	echo "$tip" >"$GIT_DIR/steps/$key.$$"
-	mv "$GIT_DIR/steps/$key.$$" "$GIT_DIR/steps/$key"
+	[ $n -gt 0 ] || read_touched "$tip"
+	if [ $n -eq 0 ]; then parent=$tip; else parent=:$n; fi
+	make_step "$p" "$parent"
 done <"$tmp/steps"
+import_steps
 echo "$tip"
