@@ -136,5 +136,7 @@ source=${source:-$tree}
 mapfile -t variables < <(sed -n 's/^# make: //p' "${fragments[@]}")
 key=$(key)
 cached=$CACHE/kernel/$key
-[ -d "$cached" ] || step "build kernel $name" $do
+# One build at a time: another checkout may be at the same kernel.
+make_once() { [ -d "$cached" ] || step "build kernel $name" $do; }
+[ -d "$cached" ] || locked kernel make_once
 $deliver

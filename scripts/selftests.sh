@@ -62,5 +62,7 @@ esac
 out=$tree/build-selftests
 key=$(key)
 cached=$CACHE/selftests/$key
-[ -d "$cached" ] || step "build selftests" build
+# One build at a time: another checkout may be at the same tests.
+make_once() { [ -d "$cached" ] || step "build selftests" build; }
+[ -d "$cached" ] || locked selftests make_once
 $deliver
