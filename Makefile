@@ -129,6 +129,11 @@ bisect: tree
 lint: tree
 	@scripts/lint.sh
 
+## What the last runs have left, as docs/results.md; runs nothing
+.PHONY: report
+report:
+	@scripts/report.sh
+
 ## The kernel's documents of KVM as HTML: build/docs/
 docs: tree
 	@scripts/docs.sh

@@ -18,6 +18,7 @@ check "the series applies" scripts/tree.sh
 suite lint scripts/lint.sh
 suite model verification/model.sh
 check "documents build without warnings" scripts/docs.sh
+check "results are recorded and reported" scripts/check-report.sh
 if [ -z "${LINUX:-}" ]; then
 	check "the round trip changes nothing" scripts/check-refresh.sh
 else
