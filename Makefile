@@ -130,9 +130,9 @@ lint: tree
 	@scripts/lint.sh
 
 ## What the last runs have left, as docs/results.md; runs nothing
-.PHONY: report
 report:
 	@scripts/report.sh
+.PHONY: report
 
 ## The kernel's documents of KVM as HTML: build/docs/
 docs: tree
