@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The ABI of dirty rings, rule by rule: what is offered, what is refused and
- * with which errno, what may be mapped, what a reset counts, when a vCPU stops,
- * and that nothing which user space writes into a ring does harm.
+ * with which errno, what may be mapped, what a reset counts, when a vCPU
+ * stops, and that nothing that user space writes into a ring does harm.
  */
-
-#define _GNU_SOURCE /* for program_invocation_name */
 
 #include <setjmp.h>
 #include <signal.h>
@@ -20,6 +18,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "dirty_ring.h"
+#include "kvm_trace.h"
 
 #define VCPU_ID			0
 #define TEST_SLOT		1
@@ -72,8 +71,8 @@ static const uint32_t ring_caps[] = {
 };
 
 /*
- * A VM whose guest writes the first pages of a logged slot, in order, and some of
- * one that is not logged, and says so; then again.
+ * A VM whose guest writes the first pages of a logged slot, in order, and some
+ * pages of one that is not logged. Then it tells the host, and begins again.
  */
 
 static void write_pages(uint64_t gva, uint64_t count)
@@ -101,9 +100,8 @@ static struct kvm_run *run;
 
 static void new_vm(void)
 {
-	vm = vm_create(VM_MODE_DEFAULT, 2 * DEFAULT_GUEST_PHY_PAGES, O_RDWR);
-	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
-	vm_create_irqchip(vm);
+	vm = vm_create_with_rings(VM_MODE_DEFAULT, 2 * DEFAULT_GUEST_PHY_PAGES,
+				  0);
 }
 
 static void enable_ring(uint32_t entries)
@@ -113,16 +111,13 @@ static void enable_ring(uint32_t entries)
 
 static void add_memory(void)
 {
-	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
-				    TEST_SLOT, TEST_PAGES,
-				    KVM_MEM_LOG_DIRTY_PAGES);
-	virt_map(vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
+	vm_add_logged_slot(vm, TEST_SLOT, TEST_MEM, TEST_PAGES);
 }
 
-static void add_vcpu(uint64_t count)
+/* @entries is 0 without rings. */
+static void add_vcpu(uint64_t count, uint32_t entries)
 {
-	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
+	vcpu_add_with_ring(vm, VCPU_ID, guest_code, &ring, entries);
 	vcpu_args_set(vm, VCPU_ID, 2, count, 0ul);
 	run = vcpu_state(vm, VCPU_ID);
 }
@@ -132,8 +127,7 @@ static void new_ring_vm(uint32_t entries, uint64_t count)
 	new_vm();
 	enable_ring(entries);
 	add_memory();
-	add_vcpu(count);
-	dirty_ring_map(&ring, vm, VCPU_ID, entries);
+	add_vcpu(count, entries);
 }
 
 static void free_ring_vm(void)
@@ -164,7 +158,9 @@ static uint32_t harvest(uint32_t max)
 	return dirty_ring_harvest(&ring, max, ignore, NULL);
 }
 
-/* Pages that a harvest is to find, each once, and those that it has found. */
+/*
+ * The pages that a harvest must find, each once, and those that it has found.
+ */
 struct expected {
 	uint32_t count;
 	uint32_t found;
@@ -186,8 +182,8 @@ static void note_page(uint32_t slot, uint64_t offset, void *data)
 }
 
 /*
- * Return: whether just the first @count pages were reported, in any order: what
- * the CPU has logged comes last first.
+ * Return: whether exactly the first @count pages were reported, in any order:
+ * KVM pushes what the CPU has logged (PML) from its end.
  */
 static bool harvest_pages(uint32_t count)
 {
@@ -406,7 +402,7 @@ static void test_read_only_mapping(void)
 }
 
 /*
- * Without rings all is as it was, and with rings there are no bitmaps.
+ * Without rings nothing changes, and with rings there are no bitmaps.
  */
 
 static int get_dirty_log(uint32_t slot, void *bitmap)
@@ -441,7 +437,7 @@ static void test_without_rings(void)
 	new_vm();
 	enable_manual_protect(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
 	add_memory();
-	add_vcpu(5);
+	add_vcpu(5, 0);
 	check(run_guest(), "without rings, the guest runs");
 	check_value(get_dirty_log(TEST_SLOT, bitmap), 0,
 		    "without rings, KVM_GET_DIRTY_LOG works");
@@ -473,8 +469,9 @@ static void test_no_bitmaps(void)
 }
 
 /*
- * Pages that begin dirty in a bitmap begin unprotected. With rings that would
- * be pages which nobody reports: it must be refused, or have no effect.
+ * Pages that are initially dirty in a bitmap are not write-protected. With
+ * rings, they would never be reported: the flag must be refused, or have no
+ * effect.
  */
 static void check_initially_set(const char *name, bool ring_first)
 {
@@ -489,8 +486,7 @@ static void check_initially_set(const char *name, bool ring_first)
 	if (!ring_first)
 		enable_ring(dirty_ring_min_entries());
 	add_memory();
-	add_vcpu(5);
-	dirty_ring_map(&ring, vm, VCPU_ID, dirty_ring_min_entries());
+	add_vcpu(5, dirty_ring_min_entries());
 
 	/* The pages are writable when logging is switched on. */
 	vm_mem_region_set_flags(vm, TEST_SLOT, 0);
@@ -575,14 +571,14 @@ static void test_full(void)
 	check_value(_vm_reset_dirty_rings(vm), limit, "reset of a full ring");
 	check(run_guest(), "the guest goes on after the reset");
 
-	/* The page whose write did not retire is reported once more. */
+	/* A page whose write did not retire may be reported once more. */
 	count = harvest(entries);
 	check(count == 10 || count == 11, "the rest is reported");
 	check_value(_vm_reset_dirty_rings(vm), count, "reset of the rest");
 	free_ring_vm();
 }
 
-/* To have room for one entry less than the soft limit is enough. */
+/* One entry below the soft limit, the vCPU runs on. */
 static void test_room(void)
 {
 	uint32_t entries = dirty_ring_min_entries();
@@ -672,27 +668,9 @@ static void test_forged_flags(void)
 	free_ring_vm();
 }
 
-/* How often the VM's vCPUs have left the guest so far, or -1. */
-static long count_exits(void)
-{
-	char path[64];
-	long count;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%u-%u/exits",
-		 getpid(), vm_get_fd(vm));
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	if (fscanf(f, "%ld", &count) != 1)
-		count = -1;
-	fclose(f);
-	return count;
-}
-
 /*
- * No SPTE of a slot is touched that is not logged: its pages stay writable. Where
- * there is PML they do anyway.
+ * A reset must not touch SPTEs of a slot that is not logged: its pages stay
+ * writable. With PML they do anyway.
  */
 static void test_forged_slot(void)
 {
@@ -711,12 +689,12 @@ static void test_forged_slot(void)
 	check_value(_vm_reset_dirty_rings(vm), UNLOGGED_PAGES,
 		    "pages of an unlogged slot are reset like others");
 
-	count = count_exits();
+	count = vm_get_stat(vm, "exits");
 	if (count < 0) {
 		ksft_test_result_skip("unlogged pages stay writable: no statistics in debugfs\n");
 	} else {
 		run_guest();
-		check(count_exits() - count < UNLOGGED_PAGES / 2,
+		check(vm_get_stat(vm, "exits") - count < UNLOGGED_PAGES / 2,
 		      "unlogged pages stay writable");
 	}
 	free_ring_vm();
@@ -725,17 +703,6 @@ static void test_forged_slot(void)
 /*
  * Slots.
  */
-
-static void set_region(uint32_t slot, uint64_t gpa, uint64_t size, void *mem)
-{
-	struct kvm_userspace_memory_region region = {
-		.slot = slot, .flags = KVM_MEM_LOG_DIRTY_PAGES,
-		.guest_phys_addr = gpa, .memory_size = size,
-		.userspace_addr = (uintptr_t)mem,
-	};
-
-	vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
-}
 
 /* SMM saves the CPU's state to the second address space; RSM ends it. */
 static void test_second_address_space(void)
@@ -750,11 +717,10 @@ static void test_second_address_space(void)
 	}
 
 	new_ring_vm(dirty_ring_min_entries(), 5);
-	mem = mmap(NULL, SMM_SIZE, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	TEST_ASSERT(mem != MAP_FAILED, "Insufficient Memory");
+	mem = map_memory(SMM_SIZE);
 	memcpy(mem + SMM_ENTRY, rsm, sizeof(rsm));
-	set_region(SMM_SLOT, SMM_MEM, SMM_SIZE, mem);
+	vm_set_slot(vm, SMM_SLOT, KVM_MEM_LOG_DIRTY_PAGES, SMM_MEM, SMM_SIZE,
+		    mem);
 	vcpu_ioctl(vm, VCPU_ID, KVM_SMI, NULL);
 	check(run_guest(), "the guest runs after SMM");
 	check(ring.gfns[0].slot == SMM_SLOT &&
@@ -763,7 +729,7 @@ static void test_second_address_space(void)
 	count = harvest(ring.entries);
 	check_value(_vm_reset_dirty_rings(vm), count,
 		    "reset in two address spaces");
-	set_region(SMM_SLOT, SMM_MEM, 0, mem);
+	vm_set_slot(vm, SMM_SLOT, KVM_MEM_LOG_DIRTY_PAGES, SMM_MEM, 0, mem);
 	munmap(mem, SMM_SIZE);
 	free_ring_vm();
 }

@@ -2,23 +2,21 @@
 /*
  * Dirty rings and allocations that fail.
  *
- * A VM with a ring comes to life in three calls: KVM_ENABLE_CAP,
- * KVM_CREATE_VCPU and the first KVM_RUN. For each of them: in a new VM, the
- * first allocation that the call makes fails; in another VM the second, and so
- * on, until the call makes no allocation that has not failed once. See "fail-nth"
- * in Documentation/fault-injection/fault-injection.rst.
+ * A VM with a ring is set up in three calls: KVM_ENABLE_CAP, KVM_CREATE_VCPU
+ * and the first KVM_RUN. For each of them: in a new VM, the first allocation
+ * that the call makes fails; in another VM the second, and so on, until the
+ * call makes no allocation that has not failed once. See "fail-nth" in
+ * Documentation/fault-injection/fault-injection.rst.
  *
- * A call may fail of it, or do without. It says ENOMEM, EFAULT where it looked for
- * guest memory, or ENOSPC where it mapped some for itself. In either case the VM
- * must then come to life as if nothing had happened, and report the pages that
- * its guest writes, each once.
+ * The call may then fail, or do without. It fails with ENOMEM, with EFAULT
+ * where it looked for guest memory, or with ENOSPC where it mapped some for
+ * itself. In either case the VM must work afterwards as if nothing had
+ * happened, and report the pages that its guest writes, each once.
  *
- * KASAN and kmemleak see what goes wrong with small objects. Nobody looks after
- * whole pages, so KVM_CREATE_VCPU, which gets its memory in them, is made to fail
- * often, and the host's account of its memory must not show it.
+ * KASAN and kmemleak watch small objects, but not whole pages. So
+ * KVM_CREATE_VCPU, which allocates pages, is made to fail often, and the
+ * host's account of its memory must not show it.
  */
-
-#define _GNU_SOURCE /* for program_invocation_name */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +31,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "kvm_trace.h"
 #include "dirty_ring.h"
 #include "options.h"
 
@@ -45,10 +44,10 @@
 /* More allocations than a call makes. */
 #define MAX_ALLOCATIONS		1024
 /*
- * How often KVM_CREATE_VCPU is made to fail of each, to see whether it loses
- * pages: if one of them does, as many. The host's account goes up and down by a
- * few anyway. With KASAN it is by 40 on VT-x, where KVM makes memslots for each
- * vCPU: if it gets no pages for them that are in a row, it takes virtual addresses.
+ * KVM_CREATE_VCPU fails ROUNDS times at each allocation. One that leaks loses
+ * a page each time. The host's account varies by a few pages anyway, with
+ * KASAN on VT-x by 40: KVM makes memslots for each vCPU there, and if no
+ * contiguous pages are free for them, it takes virtual addresses.
  */
 #define ROUNDS			64
 #define TRY_ALL_ROUNDS		4
@@ -61,7 +60,7 @@ static struct dirty_ring ring;
 static uint32_t ring_entries;
 static int fail_nth_fd;
 
-/* The vCPUs whose creation fails are none that the library knows. */
+/* The library does not know the vCPUs whose creation fails. */
 static uint32_t next_vcpu_id;
 static int vcpu_fd;
 
@@ -92,13 +91,13 @@ static const struct knob knobs[] = {
 	{ "/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait",	"N" },
 	{ "/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N" },
 	{ "/sys/kernel/debug/fail_page_alloc/verbose",		"0" },
-	/* Free pages are to be counted as such, and not kept back by a CPU. */
+	/* Count free pages as such: no CPU may keep them to itself. */
 	{ "/proc/sys/vm/percpu_pagelist_fraction",		"65536" },
 };
 
 /*
- * Small objects and pages fail apart from each other: which small object takes a
- * further page with it is different each time.
+ * Small objects and pages fail separately: which small object needs a new page
+ * differs each time.
  */
 struct source {
 	const char *name;
@@ -124,14 +123,10 @@ static void skip_without(const char *path)
 
 static void turn(const struct knob *knob)
 {
-	ssize_t len = strlen(knob->value);
-	int fd = open(knob->file, O_WRONLY);
-
-	if (fd < 0)
+	if (access(knob->file, F_OK))
 		skip_without(knob->file);
-	TEST_ASSERT(write(fd, knob->value, len) == len,
+	TEST_ASSERT(write_text(knob->file, knob->value),
 		    "cannot write %s, errno: %i", knob->file, errno);
-	close(fd);
 }
 
 static void set_source(const struct source *source)
@@ -155,7 +150,7 @@ static void set_up_faults(void)
 		turn(&knobs[i]);
 }
 
-/* Have this thread's allocation number @n fail, counted from now; 0: none. */
+/* Let this thread's allocation number @n fail, counted from now; 0: none. */
 static void arm(uint32_t n)
 {
 	char text[16];
@@ -239,13 +234,9 @@ static long other_pages(void)
 static void new_vm(void)
 {
 	next_vcpu_id = VCPU_ID + 1;
-	vm = vm_create(VM_MODE_DEFAULT, 2 * DEFAULT_GUEST_PHY_PAGES, O_RDWR);
-	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
-	vm_create_irqchip(vm);
-	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
-				    TEST_SLOT, TEST_PAGES,
-				    KVM_MEM_LOG_DIRTY_PAGES);
-	virt_map(vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
+	vm = vm_create_with_rings(VM_MODE_DEFAULT, 2 * DEFAULT_GUEST_PHY_PAGES,
+				  0);
+	vm_add_logged_slot(vm, TEST_SLOT, TEST_MEM, TEST_PAGES);
 }
 
 static int enable_ring(void)
@@ -262,9 +253,7 @@ static void new_ring_vm(void)
 
 static void add_vcpu(void)
 {
-	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
-	dirty_ring_map(&ring, vm, VCPU_ID, ring_entries);
+	vcpu_add_with_ring(vm, VCPU_ID, guest_code, &ring, ring_entries);
 }
 
 static void new_ready_vm(void)
@@ -299,25 +288,19 @@ static void check_sync(void)
 		    reason, exit_reason_str(reason));
 }
 
-static void note_page(uint32_t slot, uint64_t offset, void *data)
-{
-	uint64_t *seen = data;
-
-	TEST_ASSERT(slot == TEST_SLOT && offset < TEST_PAGES &&
-		    !(*seen & 1ul << offset),
-		    "slot %#x page %#lx comes, or comes again", slot, offset);
-	*seen |= 1ul << offset;
-}
-
 /* The guest has written its pages, and the vCPU must have reported them. */
 static void check_pages(void)
 {
-	uint64_t seen = 0;
+	unsigned long seen = 0;
+	struct reported_pages pages = {
+		.slot = TEST_SLOT, .npages = TEST_PAGES, .bits = &seen,
+	};
 	uint32_t count;
 
-	dirty_ring_harvest(&ring, ring.entries, note_page, &seen);
-	TEST_ASSERT(seen == (1ul << TEST_PAGES) - 1,
-		    "pages reported: %#lx", seen);
+	dirty_ring_harvest(&ring, ring.entries, add_reported_page, &pages);
+	TEST_ASSERT(seen == (1ul << TEST_PAGES) - 1 && !pages.again,
+		    "pages reported: %#lx, %u of them again", seen,
+		    pages.again);
 	count = vm_reset_dirty_rings(vm);
 	TEST_ASSERT(count == TEST_PAGES, "reset of %u entries", count);
 }
@@ -388,7 +371,7 @@ static void after_run(void)
 /**
  * struct call - a call whose allocations are to fail
  * @name: how it is named in messages
- * @prepare: make a new VM, which has come to where the call is next
+ * @prepare: make a new VM, in which the call is next
  * @attempt: a single system call; 0, or -1 with errno
  * @complete: after a successful attempt, check that all is well, and free the VM
  * @pages: an account that must not grow while KVM_CREATE_VCPU fails, or NULL
@@ -402,9 +385,9 @@ struct call {
 };
 
 /*
- * With KASAN, virtual addresses take further pages, which are given back some
- * time later. So the account of other pages is looked at without a ring, which
- * is made of them.
+ * With KASAN, virtual addresses take further pages, which are freed some time
+ * later. A ring has virtual addresses, so the account of other pages is
+ * checked without one.
  */
 static const struct call calls[] = {
 	{ "KVM_ENABLE_CAP", new_vm, enable_ring, after_enable },
@@ -450,10 +433,10 @@ static bool fail_one(const struct call *call, uint32_t n)
 }
 
 /*
- * In a new VM, have KVM_CREATE_VCPU fail of each of its first @max allocations,
- * @rounds times or as often as there is room for vCPUs: it may succeed. Where
- * memory comes from depends on what was freed before, so which allocation is
- * which changes. The first rounds try all, the others those that were fatal.
+ * In a new VM, let each of the first @max allocations of KVM_CREATE_VCPU fail,
+ * @rounds times or as often as there is room for vCPUs: the call may succeed. What
+ * was freed before decides where memory comes from, so the allocations change their
+ * numbers. The first rounds try all, the others those that were fatal.
  *
  * Return: how often it has failed.
  */

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Dirty rings of users who mean well and have no luck: signals hit them while
- * they reset, they come late or not at all, their slots, vCPUs and rings change
- * under them, and KVM writes guest memory where no guest runs. Not a page may be
- * lost by any of this, no unread entry overwritten, and what a reset returns is
- * what was collected.
+ * Dirty rings under unlucky circumstances: signals hit resets, harvests are
+ * late or missing, memslots and vCPUs change while entries are pending, and
+ * KVM writes guest memory while no guest runs. No page may be lost, no unread
+ * entry may be overwritten, and a reset returns how many entries were
+ * collected.
  */
 
 #define _GNU_SOURCE /* for clone() */
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,8 +25,9 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "dirty_ring_vm.h"
+#include "test_thread.h"
 
-/* From page to page, so that a reset finds nothing in order. */
+/* The distance of two writes in pages: a reset then finds no run of pages. */
 #define FAR	1237
 
 /*
@@ -70,15 +70,16 @@ static void *kill_thread(void *data)
 
 static void kill_storm(bool on)
 {
-	static pthread_t victim, thread;
+	static struct test_thread thread;
+	static pthread_t victim;
 
 	if (on) {
 		stop = false;
 		victim = pthread_self();
-		pthread_create(&thread, NULL, kill_thread, &victim);
+		test_thread_start(&thread, "killer", kill_thread, &victim);
 	} else {
 		WRITE_ONCE(stop, true);
-		pthread_join(thread, NULL);
+		test_thread_join(&thread);
 	}
 }
 
@@ -93,7 +94,7 @@ static bool signal_hits_reset(struct ring_vm *r, void (*set)(bool on))
 	return signals != before;
 }
 
-/* A signal or not: the count is right, and all is there afterwards. */
+/* Whether a signal comes or not, the count is right and no page is lost. */
 static void storm_resets(const char *name, void (*set)(bool on))
 {
 	struct ring_vm r;
@@ -114,7 +115,7 @@ static void storm_resets(const char *name, void (*set)(bool on))
 	ring_vm_free(&r);
 }
 
-/* KVM_RUN comes back for a signal at any point between two writes. */
+/* KVM_RUN returns for a signal at any point between two writes. */
 static void storm_runs(void)
 {
 	struct ring_vm r;
@@ -133,8 +134,8 @@ static void storm_runs(void)
 }
 
 /*
- * A signal that kills. The process that resets shares the memory, and so the VM,
- * with this one, which goes on.
+ * A signal that kills. The killed process shares the memory, and so the VM,
+ * with this one, which lives on.
  */
 
 #define MAX_KILLS	24
@@ -180,7 +181,10 @@ static void test_killed(void)
 
 	ring_vm_create(&r, 2 * KILL_PAGES, KILL_PAGES, 1);
 	for (i = 0; i < MAX_KILLS && cut < MIN_CUT; i++) {
-		/* What the child has freed and not protected would be missing. */
+		/*
+		 * A page freed by the child but not protected would be
+		 * missing.
+		 */
 		ring_vm_job(&r, 0, i, KILL_PAGES, FAR);
 		while (ring_vm_run(&r, 0) != RING_VM_DONE)
 			;
@@ -191,7 +195,7 @@ static void test_killed(void)
 		TEST_ASSERT(rest <= count, "%u entries left of %u", rest, count);
 		r.reset_entries += count;
 
-		/* The delay is not tested, it looks for the middle of a reset. */
+		/* Adjust the delay to hit the middle of a reset. */
 		if (!rest)
 			k.delay = k.delay / 2 + 1;
 		else if (rest == count)
@@ -208,7 +212,7 @@ static void test_killed(void)
 }
 
 /*
- * Nobody harvests. The vCPU stops, as often as it is run, and waits.
+ * Nothing is harvested. The vCPU stops each time that it is run.
  */
 
 #define STOPS	1000
@@ -231,7 +235,7 @@ static void test_suspended(void)
 	TEST_ASSERT(!memcmp(copy, r.vcpus[0].ring.gfns, size),
 		    "the ring has changed while it was full");
 
-	/* To collect is not enough. To reset one entry may be. */
+	/* Collecting makes no room. A reset of one entry may. */
 	used = ring_vm_collect(&r, 0, 1);
 	TEST_ASSERT(ring_vm_run(&r, 0) == RING_VM_FULL,
 		    "there is room without a reset");
@@ -259,13 +263,8 @@ static void test_suspended(void)
 static void set_slot(struct ring_vm *r, uint64_t gpa, uint64_t pages,
 		     uint32_t flags)
 {
-	struct kvm_userspace_memory_region region = {
-		.slot = RING_VM_SLOT, .flags = flags, .guest_phys_addr = gpa,
-		.memory_size = pages * RING_VM_PAGE_SIZE,
-		.userspace_addr = (uintptr_t)r->mem,
-	};
-
-	vm_ioctl(r->vm, KVM_SET_USER_MEMORY_REGION, &region);
+	vm_set_slot(r->vm, RING_VM_SLOT, flags, gpa, pages * RING_VM_PAGE_SIZE,
+		    r->mem);
 }
 
 static void slot_delete(struct ring_vm *r)
@@ -341,7 +340,10 @@ static const struct change {
 	  slot_stay },
 };
 
-/* Collected or not, the entries are counted, and ignored if they mean nothing. */
+/*
+ * Entries are counted, collected or not, and ignored if no page is logged
+ * there.
+ */
 static void change_slot(struct ring_vm *r, const struct change *c,
 			bool collected)
 {
@@ -388,7 +390,7 @@ static void test_slots(void)
 }
 
 /*
- * vCPUs that come late. Each has a ring of its own.
+ * vCPUs that are added late. Each has a ring of its own.
  */
 
 #define SHARE	64ul
@@ -435,14 +437,14 @@ static void test_late_vcpus(void)
 }
 
 /*
- * Pages that KVM writes in a vCPU's ioctl. The vCPU has not entered the guest, so
- * the entries come in the order of the writes.
+ * Pages that KVM writes in a vCPU's ioctl. The vCPU has not entered the guest,
+ * so the entries come in the order of the writes.
  */
 
 /**
  * struct clocks - a VM that has pages written by KVM_SET_MSRS
  * @r: the VM, with one vCPU
- * @next: number of the next page to write; pages are used round and round
+ * @next: number of the next page to write, modulo the number of pages
  * @read: number of the next page to be collected
  */
 struct clocks {
@@ -463,7 +465,7 @@ static int clocks_fd(struct clocks *c)
 	return vcpu_get_fd(c->r.vm, 0);
 }
 
-/* Return: as KVM_SET_MSRS, which may have been asked for less than @count. */
+/* Writes up to @count pages. Return: as KVM_SET_MSRS. */
 static int clocks_write(struct clocks *c, uint32_t count)
 {
 	uint64_t page = c->next % c->r.npages;
@@ -488,7 +490,7 @@ static void note_clock(uint32_t slot, uint64_t offset, void *data)
 	c->read++;
 }
 
-/* What was written is all there, in its order. */
+/* All that was written is reported, in the order of the writes. */
 static void clocks_collect(struct clocks *c)
 {
 	c->r.collected += dirty_ring_harvest(&c->r.vcpus[0].ring, c->r.entries,
@@ -497,7 +499,7 @@ static void clocks_collect(struct clocks *c)
 		    c->read, c->next);
 }
 
-/* Ring sizes. Each goes round one and a half times at least. */
+/* Ring sizes. Each ring is used one and a half times over at least. */
 
 static void test_size(uint32_t entries)
 {
@@ -539,13 +541,14 @@ static void test_sizes(void)
 }
 
 /*
- * At the brink. A vCPU's ioctl that may find no room for what it writes fails and
- * does nothing. KVM_RUN exits for a full ring, with immediate_exit too.
+ * Nearly full rings. A vCPU's ioctl that may lack room for what it writes
+ * fails and does nothing. KVM_RUN exits for a full ring, with immediate_exit
+ * too.
  */
 
-#define BRINK_ROUNDS	6
+#define ROOM_ROUNDS	6
 
-static const uint32_t brink_counts[] = { RING_VM_MAX_CLOCKS, 1, 7, 100 };
+static const uint32_t room_counts[] = { RING_VM_MAX_CLOCKS, 1, 7, 100 };
 
 static void check_busy(struct clocks *c, unsigned long cmd, void *arg,
 		       const char *name)
@@ -556,7 +559,7 @@ static void check_busy(struct clocks *c, unsigned long cmd, void *arg,
 		    errno);
 }
 
-/* Not even registers are taken over, nor is anything completed. */
+/* KVM_RUN must not take over registers, nor complete anything. */
 static void check_run_is_full(struct clocks *c, bool immediate)
 {
 	struct kvm_run *run = vcpu_state(c->r.vm, 0);
@@ -585,7 +588,7 @@ static void check_refused(struct clocks *c)
 	struct kvm_regs regs = {};
 	uint64_t next = c->next;
 
-	TEST_ASSERT(left == DIRTY_RING_BRINK - 1,
+	TEST_ASSERT(left == DIRTY_RING_IOCTL_ROOM - 1,
 		    "%lu free entries where KVM_SET_MSRS stopped", left);
 	TEST_ASSERT(clocks_write(c, 1) == -1 && errno == EBUSY,
 		    "KVM_SET_MSRS is not refused, errno: %i", errno);
@@ -598,7 +601,7 @@ static void check_refused(struct clocks *c)
 	check_run_is_full(c, true);
 }
 
-/* Pages hold a clock if KVM has said so, and nothing otherwise. */
+/* Pages hold a clock if KVM has reported success, and nothing otherwise. */
 static void check_clocks(struct clocks *c)
 {
 	uint32_t *version;
@@ -613,8 +616,9 @@ static void check_clocks(struct clocks *c)
 }
 
 /*
- * A page that is written over and over is one entry until that is collected. What
- * is written then may come after user space has read the page.
+ * A page that is written repeatedly has one entry until that is collected. A
+ * later write needs an entry of its own: user space may have read the page
+ * before.
  */
 static void test_again(void)
 {
@@ -646,17 +650,17 @@ static void test_again(void)
 	ring_vm_free(&c.r);
 }
 
-static void test_brink(void)
+static void test_no_room(void)
 {
 	struct kvm_regs before, after;
 	struct clocks c;
 	int i, ret, want, first_short = 0;
 
 	clocks_create(&c, dirty_ring_min_entries(),
-		      BRINK_ROUNDS * dirty_ring_min_entries());
+		      ROOM_ROUNDS * dirty_ring_min_entries());
 	vcpu_regs_get(c.r.vm, 0, &before);
-	for (i = 0; i < BRINK_ROUNDS; i++) {
-		want = brink_counts[i % ARRAY_SIZE(brink_counts)];
+	for (i = 0; i < ROOM_ROUNDS; i++) {
+		want = room_counts[i % ARRAY_SIZE(room_counts)];
 		do {
 			ret = clocks_write(&c, want);
 		} while (ret == want);
@@ -676,13 +680,13 @@ static void test_brink(void)
 	ring_vm_check_stats(&c.r);
 	ring_vm_check_stat(&c.r, "dirty_ring_spill", 0);
 	ksft_test_result_pass("ioctls that write: %lu pages, refused %u times, %i in the middle\n",
-			      c.next, BRINK_ROUNDS, first_short);
+			      c.next, ROOM_ROUNDS, first_short);
 	ring_vm_free(&c.r);
 }
 
 /*
- * The extension: nothing is refused, and what the ring cannot take is recorded in
- * the slot's bitmap.
+ * The extension: nothing is refused, and what the ring cannot take is recorded
+ * in the slot's bitmap.
  */
 
 static int enable_cap(struct kvm_vm *vm, uint32_t cap, uint32_t flags,
@@ -762,7 +766,7 @@ static void check_nothing_spilled(struct ring_vm *r)
 		TEST_ASSERT(!spilled(page), "page %#lx is in the bitmap", page);
 }
 
-/* The first pages are in the ring, in order, and the rest is in the bitmap. */
+/* The first pages are in the ring, in order, the others in the bitmap. */
 static void check_spilled(struct clocks *c, uint64_t start)
 {
 	uint64_t i, page;
@@ -842,7 +846,7 @@ static void fill_beyond(bool manual)
 		check_nothing_spilled(&c.r);
 		c.read = c.next;
 
-		/* What the guest writes is for the ring, as ever. */
+		/* Pages that the guest writes go to the ring, as ever. */
 		ring_vm_round(&c.r, 0, i, c.r.npages, FAR);
 		check_nothing_spilled(&c.r);
 		vm_mem_region_set_flags(c.r.vm, RING_VM_SLOT, 0);
@@ -892,16 +896,16 @@ static void *play_rounds(void *data)
 static void test_both(void)
 {
 	struct ring_vm r[2];
-	pthread_t threads[2];
+	struct test_thread threads[2];
 	int i;
 
 	for (i = 0; i < 2; i++)
 		ring_vm_create(&r[i], dirty_ring_min_entries() << i,
 			       1024 << i, 2);
 	for (i = 0; i < 2; i++)
-		pthread_create(&threads[i], NULL, play_rounds, &r[i]);
+		test_thread_start(&threads[i], "rounds", play_rounds, &r[i]);
 	for (i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
+		test_thread_join(&threads[i]);
 	for (i = 0; i < 2; i++)
 		ring_vm_check_stats(&r[i]);
 	ksft_test_result_pass("two VMs at once: %lu and %lu entries\n",
@@ -932,7 +936,7 @@ int main(int argc, char *argv[])
 	test_sizes();
 	test_both();
 	test_again();
-	test_brink();
+	test_no_room();
 	test_spill();
 	ksft_exit(!ksft_get_fail_cnt());
 }

@@ -3,10 +3,11 @@
  * An oracle for dirty page tracking: it knows which pages the guest has written
  * between any two points, and judges what KVM reports against it.
  *
- * How it can know: the guest's writes are scripted. vCPU w takes the steps of a
- * list one by one; step n either writes the number n to the first word of a
- * page, or reads a page. After it, the guest publishes n. A page belongs to one
- * vCPU, so the numbers in it only ever grow, and page and number name the write.
+ * How it can know: the guest's writes are scripted. vCPU w takes the steps of
+ * a list one by one; step n either writes the number n to the first word of a
+ * page, or reads a page. After it, the guest publishes n. A page belongs to
+ * one vCPU, so the numbers in it only ever grow, and page and number name the
+ * write.
  *
  * A vCPU that stopped anywhere has then done exactly n or n + 1 steps, and the
  * page of step n + 1 tells which. That step may also be half done: its page has
@@ -69,7 +70,7 @@ struct oracle_page {
  * @npages: its size
  * @hva: its memory
  * @gva: the same, as the guest sees it
- * @index: for each of its pages, where it stands in oracle::pages, or -1
+ * @index: for each of its pages, its index in oracle::pages, or -1
  */
 struct oracle_slot {
 	uint32_t id;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Options of a test's command line. What is wrong with one is told in a line on
- * stderr, and the test ends with KSFT_FAIL before it has done anything.
+ * Options of a test's command line. A bad one gives a line on stderr, and the
+ * test ends with KSFT_FAIL before it has done anything.
  */
 #ifndef SELFTEST_KVM_OPTIONS_H
 #define SELFTEST_KVM_OPTIONS_H

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An oracle for dirty page tracking. What it knows and what it checks is told in
- * dirty_oracle.h.
+ * An oracle for dirty page tracking. dirty_oracle.h says what it knows and
+ * what it checks.
  */
 #include <linux/compiler.h>
 #include <linux/kernel.h>
@@ -72,8 +72,8 @@ void oracle_add_slot(struct oracle *o, uint32_t id, uint64_t npages, void *hva,
 /**
  * oracle_add_page() - announce a page that the guest may write
  * @o: the oracle
- * @slot: the how manieth slot
- * @offset: page in the slot; again is no error
+ * @slot: index of the slot
+ * @offset: page in the slot; may be announced already
  *
  * Neighbours belong to different vCPUs, so that these share blocks of pages.
  */
@@ -195,7 +195,7 @@ static void check_memory(struct oracle *o, uint32_t vcpu)
  * @o: the oracle
  * @vcpu: which
  * @progress: as published
- * @finished: it has come to the end of its script
+ * @finished: it has reached the end of its script
  */
 void oracle_stopped(struct oracle *o, uint32_t vcpu, uint64_t progress,
 		    bool finished)
@@ -283,8 +283,8 @@ static void judge(struct oracle *o, struct oracle_page *page)
  * oracle_judge() - judge all reports since the last time
  * @o: the oracle
  *
- * oracle_running() or oracle_stopped() must have been called for all vCPUs after
- * the reports were taken.
+ * oracle_running() or oracle_stopped() must have been called for all vCPUs
+ * after the reports were taken.
  */
 void oracle_judge(struct oracle *o)
 {
@@ -296,10 +296,10 @@ void oracle_judge(struct oracle *o)
 }
 
 /**
- * oracle_check_missed() - see that no write went unreported
+ * oracle_check_missed() - assert that no write went unreported
  * @o: the oracle
  *
- * All vCPUs must stand still, and all that KVM had to report must be judged.
+ * No vCPU may run, and all of KVM's reports must be judged.
  */
 void oracle_check_missed(struct oracle *o)
 {
@@ -317,7 +317,8 @@ void oracle_check_missed(struct oracle *o)
 }
 
 /**
- * oracle_before_harvest() - pages are to be reported and write-protected at once
+ * oracle_before_harvest() - pages are to be reported and write-protected at
+ * once
  * @o: the oracle
  *
  * Which ones is not known before, so this may be any page.

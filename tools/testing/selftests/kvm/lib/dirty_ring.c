@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Dirty rings for tests: enable, map, harvest, reset. The life of an entry is
- * told in <linux/kvm_dirty_ring.h>.
+ * Dirty rings for tests, and VMs that have them. <linux/kvm_dirty_ring.h>
+ * describes the life of an entry.
  */
+#define _GNU_SOURCE /* for program_invocation_name */
 #include <sys/mman.h>
+#include <linux/bitmap.h>
+#include <linux/bitops.h>
 
 #include "test_util.h"
 #include "kvm_util.h"
@@ -185,4 +188,133 @@ uint32_t dirty_ring_collect(struct dirty_ring *ring, struct kvm_vm *vm,
 	TEST_ASSERT(reset == collected, "reset %u of %u entries", reset,
 		    collected);
 	return collected;
+}
+
+/**
+ * add_reported_page() - keep a reported page, for dirty_ring_collect()
+ * @slot: as reported
+ * @offset: as reported
+ * @data: struct reported_pages
+ *
+ * Asserts that the memslot has such a page.
+ */
+void add_reported_page(uint32_t slot, uint64_t offset, void *data)
+{
+	struct reported_pages *pages = data;
+	unsigned long *word, bit;
+
+	TEST_ASSERT(slot == pages->slot && offset < pages->npages,
+		    "entry for slot %#x page %#lx", slot, offset);
+	word = &pages->bits[BIT_WORD(offset)];
+	bit = BIT_MASK(offset);
+	pages->again += !!(*word & bit);
+	*word |= bit;
+}
+
+/**
+ * add_dirty_log() - add what the memslot's bitmap reports
+ * @pages: the memslot
+ * @vm: its VM
+ */
+void add_dirty_log(struct reported_pages *pages, struct kvm_vm *vm)
+{
+	unsigned long *log = bitmap_alloc(pages->npages);
+	uint64_t i;
+
+	TEST_ASSERT(log, "Insufficient Memory");
+	kvm_vm_get_dirty_log(vm, pages->slot, log);
+	for (i = 0; i < BITS_TO_LONGS(pages->npages); i++)
+		pages->bits[i] |= log[i];
+	free(log);
+}
+
+/**
+ * vm_create_with_rings() - make a VM that runs the test's guest code
+ * @mode: the guest's page tables
+ * @pages: memory for code, stacks and page tables
+ * @entries: size of its rings, or 0 for a VM without
+ *
+ * Return: the VM, without vCPUs.
+ */
+struct kvm_vm *vm_create_with_rings(enum vm_guest_mode mode, uint64_t pages,
+				    uint32_t entries)
+{
+	struct kvm_vm *vm = vm_create(mode, pages, O_RDWR);
+
+	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
+#ifdef __x86_64__
+	vm_create_irqchip(vm);
+#endif
+	if (entries)
+		vm_enable_dirty_ring(vm, entries * sizeof(struct kvm_dirty_gfn));
+	return vm;
+}
+
+/**
+ * map_memory() - map memory of this process, for a memslot or else
+ * @size: bytes
+ *
+ * Return: where it is.
+ */
+void *map_memory(size_t size)
+{
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	TEST_ASSERT(mem != MAP_FAILED, "Insufficient Memory");
+	return mem;
+}
+
+/**
+ * vm_set_slot() - make, change or delete a memslot that kvm_util does not know
+ * @vm: the VM
+ * @slot: address space (bits 31:16) and id (bits 15:0)
+ * @flags: KVM_MEM_*
+ * @gpa: where it is in guest physical memory
+ * @size: bytes; 0 deletes it
+ * @mem: its memory
+ */
+void vm_set_slot(struct kvm_vm *vm, uint32_t slot, uint32_t flags, uint64_t gpa,
+		 uint64_t size, void *mem)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = slot, .flags = flags, .guest_phys_addr = gpa,
+		.memory_size = size, .userspace_addr = (uintptr_t)mem,
+	};
+
+	vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+/**
+ * vm_add_logged_slot() - add a memslot with dirty logging
+ * @vm: the VM
+ * @slot: its number
+ * @gpa: where it is in guest physical memory, and where the guest sees it
+ * @npages: its size
+ */
+void vm_add_logged_slot(struct kvm_vm *vm, uint32_t slot, uint64_t gpa,
+			uint64_t npages)
+{
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, gpa, slot,
+				    npages, KVM_MEM_LOG_DIRTY_PAGES);
+	virt_map(vm, gpa, gpa, npages, 0);
+}
+
+/**
+ * vcpu_add_with_ring() - add a vCPU that runs guest code, and map its ring
+ * @vm: the VM, of vm_create_with_rings()
+ * @vcpuid: its id
+ * @guest_code: what it runs
+ * @ring: where to map its ring
+ * @entries: as vm_create_with_rings(); if 0, @ring is left alone
+ */
+void vcpu_add_with_ring(struct kvm_vm *vm, uint32_t vcpuid, void *guest_code,
+			struct dirty_ring *ring, uint32_t entries)
+{
+	vm_vcpu_add_default(vm, vcpuid, guest_code);
+#ifdef __x86_64__
+	vcpu_set_cpuid(vm, vcpuid, kvm_get_supported_cpuid());
+#endif
+	if (entries)
+		dirty_ring_map(ring, vm, vcpuid, entries);
 }

@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An asynchronous page fault must not hide a write. When the page is there, KVM
- * maps it for the fault that was under way, even if the guest has written to it
- * since, and the host has harvested that: the write that follows is reported.
+ * An asynchronous page fault must not hide a write. When the page is there,
+ * KVM maps it for the old fault. By then the guest may have written to the
+ * page, and the host may have harvested that: the next write must still be
+ * reported.
  *
  * For each page, by bitmap and by ring:
  *  - the guest writes to it; the host has no page there (userfaultfd), so KVM
- *    tells the guest so by #PF and has a worker wait for the page;
+ *    injects #PF into the guest, and a worker of KVM's waits for the page;
  *  - the host gives the page, the guest writes to it, the host harvests;
- *  - the guest, which has kept KVM from telling it that the page is ready until
- *    now, lets it do so, and KVM maps the page once more;
+ *  - the guest has blocked the message that the page is ready; now it lets KVM
+ *    send it, and KVM maps the page once more;
  *  - the guest writes to the page, the host harvests.
  *
- * And many pages that become ready at once must not overrun a ring. A guest that
- * KVM does not tell of missing pages waits for each, until an interrupt has it go on
- * to the next. When it waits for as many as KVM lets it, the ring is one entry below
- * its soft limit, and all of them come.
+ * And many pages that become ready at once must not overrun a ring. A guest
+ * without messages of missing pages waits for each of them, until an interrupt
+ * makes it try the next. It waits for as many as KVM allows. Then the ring is
+ * one entry below its soft limit, and all pages become ready.
  */
-#define _GNU_SOURCE /* for program_invocation_name */
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +35,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "dirty_ring_vm.h"
+#include "test_thread.h"
 #include "kselftest.h"
 
 #define VCPU_ID		0
@@ -55,17 +55,17 @@
 #define X2APIC_EOI	0x80b
 #define X2APIC_SPIV	0x80f
 
-/* What the guest tells, with the page. */
+/* What the guest tells the host. */
 enum {
-	MISSING,	/* it was told that the page is missing */
+	MISSING,	/* it has got a #PF: the page is missing */
 	WRITTEN,	/* it has written the page */
-	WAITING,	/* it waits to be told that the page is ready */
-	READY,		/* it was told */
+	WAITING,	/* it waits for the message that the page is ready */
+	READY,		/* it has got that message */
 	AGAIN,		/* it has written the page again */
 	QUEUED,		/* it has tried to write all pages */
 };
 
-/* What KVM tells the guest, and what the guest and the host share. */
+/* Shared by the guest with KVM, and with the host. */
 static struct kvm_vcpu_pv_apf_data apf __aligned(64);
 static uint64_t apf_gpa;
 static uint32_t missing;
@@ -82,8 +82,8 @@ static void pf_handler(struct ex_regs *regs)
 }
 
 /*
- * Interrupts are on, or KVM would not tell of a missing page; the one that says
- * that a page is ready stays pending.
+ * Interrupts must be on for KVM to inject #PF for a missing page. The TPR
+ * keeps the interrupt for a page that is ready pending.
  */
 static void enable_async_pf(void)
 {
@@ -96,7 +96,9 @@ static void enable_async_pf(void)
 				   KVM_ASYNC_PF_DELIVERY_AS_INT);
 	asm volatile("sti");
 
-	/* KVM begins with a token for all, and it waits until that is taken. */
+	/*
+	 * KVM begins with a token for all pages, and waits until it is taken.
+	 */
 	while (READ_ONCE(apf.token) != ~0u)
 		ucall(UCALL_SYNC, 1, WAITING);
 }
@@ -127,7 +129,7 @@ static void guest_code(void)
 	GUEST_DONE();
 }
 
-/* Stores that an interrupt ends: wake_handler() has the guest go on behind it. */
+/* A store that an interrupt ends: wake_handler() continues behind it. */
 extern char try_to_write_store[], try_to_write_end[];
 
 static noinline void try_to_write(uint64_t *word)
@@ -170,38 +172,22 @@ struct test {
 	unsigned int bad;
 };
 
-static void add_page(uint32_t slot, uint64_t offset, void *data)
-{
-	unsigned long *pages = data;
-
-	TEST_ASSERT(slot == TEST_SLOT && offset < TEST_PAGES,
-		    "entry for slot %u offset 0x%lx", slot, offset);
-	*pages |= BIT(offset);
-}
-
-static void add_burst_page(uint32_t slot, uint64_t offset, void *data)
-{
-	bool *reported = data;
-
-	TEST_ASSERT(slot == TEST_SLOT && offset < BURST_PAGES + FILL_PAGES,
-		    "entry for slot %u offset 0x%lx", slot, offset);
-	if (offset < BURST_PAGES)
-		reported[offset] = true;
-}
-
 static unsigned long collect(struct test *t)
 {
 	unsigned long pages = 0;
+	struct reported_pages reported = {
+		.slot = TEST_SLOT, .npages = TEST_PAGES, .bits = &pages,
+	};
 
 	if (t->ring.gfns)
-		dirty_ring_collect(&t->ring, t->vm, UINT32_MAX, add_page,
-				   &pages);
+		dirty_ring_collect(&t->ring, t->vm, UINT32_MAX,
+				   add_reported_page, &reported);
 	else
-		kvm_vm_get_dirty_log(t->vm, TEST_SLOT, &pages);
+		add_dirty_log(&reported, t->vm);
 	return pages;
 }
 
-/* The page is there, and no other. */
+/* The page is reported, and no other. */
 static void check(struct test *t, const char *when)
 {
 	unsigned long pages = collect(t);
@@ -213,7 +199,7 @@ static void check(struct test *t, const char *when)
 	}
 }
 
-/* It is KVM's worker that waits for the page: the vCPU does not. */
+/* KVM's worker waits for the page, the vCPU does not. */
 static void give_page(struct test *t)
 {
 	static uint8_t zeroes[4096] __aligned(4096);
@@ -255,21 +241,11 @@ static void create_vm(struct test *t, uint32_t ring_entries, void *code,
 {
 	struct kvm_vm *vm;
 
-	vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
-	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
-	vm_create_irqchip(vm);
-	if (ring_entries)
-		vm_enable_dirty_ring(vm, ring_entries *
-					 sizeof(struct kvm_dirty_gfn));
-	vm_vcpu_add_default(vm, VCPU_ID, code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
+	vm = vm_create_with_rings(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES,
+				  ring_entries);
+	vcpu_add_with_ring(vm, VCPU_ID, code, &t->ring, ring_entries);
+	vm_add_logged_slot(vm, TEST_SLOT, TEST_MEM, npages);
 	t->vm = vm;
-	if (ring_entries)
-		dirty_ring_map(&t->ring, vm, VCPU_ID, ring_entries);
-
-	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
-				    TEST_SLOT, npages, KVM_MEM_LOG_DIRTY_PAGES);
-	virt_map(vm, TEST_MEM, TEST_MEM, npages, 0);
 
 	vm_init_descriptor_tables(vm);
 	vcpu_init_descriptor_tables(vm, VCPU_ID);
@@ -353,7 +329,7 @@ static void run_test(bool ring)
 	free_vm(&t);
 }
 
-/* A worker of KVM's waits for each page. When it does, let the guest go on. */
+/* When a worker of KVM's waits for a page, let the guest try the next. */
 static void *wake_guest(void *data)
 {
 	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = WAKE_VECTOR };
@@ -379,7 +355,7 @@ static uint32_t used_entries(struct test *t)
 	return used;
 }
 
-/* Have KVM itself write pages, which is not bound to the soft limit. */
+/* Let KVM itself write pages: the soft limit does not stop that. */
 static void fill_ring(struct test *t)
 {
 	uint32_t count = dirty_ring_soft_limit(t->ring.entries) - 1 -
@@ -407,13 +383,14 @@ static void give_burst(struct test *t)
 
 	TEST_ASSERT(!ioctl(t->uffd, UFFDIO_COPY, &copy),
 		    "UFFDIO_COPY failed, errno: %i", errno);
-	/* The workers come to their ends. */
+	/* Let the workers finish. */
 	for (i = 0; i < 1000; i++)
 		sched_yield();
 }
 
-/* Run to a sync. Return: with how few free entries the ring was found. */
-static uint32_t run_burst(struct test *t, int where, bool *reported)
+/* Run to a sync. Return: the least number of free entries that was found. */
+static uint32_t run_burst(struct test *t, int where,
+			  struct reported_pages *reported)
 {
 	struct kvm_run *run = vcpu_state(t->vm, VCPU_ID);
 	uint32_t room = t->ring.entries;
@@ -424,9 +401,9 @@ static uint32_t run_burst(struct test *t, int where, bool *reported)
 		if (run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
 			break;
 		room = min(room, t->ring.entries - used_entries(t));
-		memset(reported, 0, BURST_PAGES);
-		dirty_ring_collect(&t->ring, t->vm, UINT32_MAX, add_burst_page,
-				   reported);
+		bitmap_zero(reported->bits, reported->npages);
+		dirty_ring_collect(&t->ring, t->vm, UINT32_MAX,
+				   add_reported_page, reported);
 	}
 	TEST_ASSERT(get_ucall(t->vm, VCPU_ID, &uc) == UCALL_SYNC &&
 		    uc.args[1] == where, "not at %d: %s", where,
@@ -436,10 +413,14 @@ static uint32_t run_burst(struct test *t, int where, bool *reported)
 
 static void run_burst_test(void)
 {
-	bool reported[BURST_PAGES] = { 0 };
+	unsigned long bits[BITS_TO_LONGS(BURST_PAGES + FILL_PAGES)] = { 0 };
+	struct reported_pages reported = {
+		.slot = TEST_SLOT, .npages = BURST_PAGES + FILL_PAGES,
+		.bits = bits,
+	};
 	unsigned int page, missing = 0;
+	struct test_thread thread;
 	struct test t = { 0 };
-	pthread_t thread;
 	uint32_t room;
 
 	if (!dirty_ring_max_entries()) {
@@ -450,19 +431,20 @@ static void run_burst_test(void)
 	create_vm(&t, dirty_ring_min_entries(), burst_guest_code,
 		  BURST_PAGES + FILL_PAGES);
 	open_userfaultfd(&t, BURST_PAGES);
-	pthread_create(&thread, NULL, wake_guest, &t);
-	run_burst(&t, QUEUED, reported);
-	pthread_join(thread, NULL);
+	test_thread_start(&thread, "userfaultfd", wake_guest, &t);
+	run_burst(&t, QUEUED, &reported);
+	test_thread_join(&thread);
 
 	fill_ring(&t);
 	give_burst(&t);
-	room = run_burst(&t, AGAIN, reported);
-	dirty_ring_collect(&t.ring, t.vm, UINT32_MAX, add_burst_page, reported);
+	room = run_burst(&t, AGAIN, &reported);
+	dirty_ring_collect(&t.ring, t.vm, UINT32_MAX, add_reported_page,
+			   &reported);
 	for (page = 0; page < BURST_PAGES; page++)
-		missing += !reported[page];
+		missing += !test_bit(page, bits);
 	ksft_print_msg("%u pages at once, %u free entries in the full ring, %u not reported\n",
 		       t.missing, room, missing);
-	ksft_test_result(room >= DIRTY_RING_BRINK - 1 && !missing, "burst\n");
+	ksft_test_result(room >= DIRTY_RING_IOCTL_ROOM - 1 && !missing, "burst\n");
 	free_vm(&t);
 }
 

@@ -7,10 +7,9 @@
  * same memory, tracked in one address space or in both, by ring and by bitmap.
  *
  * Each round, the guest writes some pages, then the host sends it an SMI, and
- * the handler writes some pages, twice. The host looks after each, or not
- * before the handler.
+ * the handler writes some pages, twice. The host collects after each of these,
+ * or for the first time in the handler.
  */
-#define _GNU_SOURCE /* for program_invocation_name */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +25,12 @@
 #include "kselftest.h"
 
 #define VCPU_ID		0
-#define RING_BYTES	65536
+#define RING_ENTRIES	4096
 
 #define SMM		1	/* the address space */
 #define SMI_PORT	0x99
 
-/* Two memslots that are there in both address spaces, side by side. */
+/* Two memslots in both address spaces, side by side. */
 #define OWN_SLOT	1	/* other memory in SMM */
 #define SHARED_SLOT	2	/* the same memory in SMM */
 #define SLOT_PAGES	16
@@ -47,7 +46,7 @@
 
 /*
  * Runs in real mode with 4 GiB segments, cs at SMBASE. It adds 1 to each dword
- * whose address stands in a list at SMBASE, which ends with 0, and again as
+ * whose address is in a list at SMBASE, which ends with 0, and repeats that as
  * long as the port reads as non-zero.
  */
 static const uint8_t smi_handler[] = {
@@ -191,7 +190,7 @@ static void collect_bitmap(struct test *t)
 	}
 }
 
-/* What was written since the last look was reported, and nothing else. */
+/* What was written since the last look must be reported, and nothing else. */
 static void look(struct test *t, const char *where)
 {
 	int i;
@@ -224,30 +223,16 @@ static void add_slot(struct test *t, int i, uint32_t as_id, uint32_t id,
 		     uint64_t gpa, void *mem, bool tracked)
 {
 	struct slot *slot = &t->slots[i];
-	struct kvm_userspace_memory_region region;
 
 	slot->as_id = as_id;
 	slot->id = id;
 	slot->gpa = gpa;
 	slot->pages = i == SMRAM ? SMRAM_PAGES : SLOT_PAGES;
 	slot->tracked = tracked;
-	slot->mem = mem;
-	if (!mem) {
-		slot->mem = mmap(NULL, slot->pages * 4096,
-				 PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		TEST_ASSERT(slot->mem != MAP_FAILED, "mmap failed, errno: %i",
-			    errno);
-	}
-
-	region = (struct kvm_userspace_memory_region) {
-		.slot = as_id << 16 | id,
-		.flags = tracked ? KVM_MEM_LOG_DIRTY_PAGES : 0,
-		.guest_phys_addr = gpa,
-		.memory_size = slot->pages * 4096,
-		.userspace_addr = (uintptr_t)slot->mem,
-	};
-	vm_ioctl(t->vm, KVM_SET_USER_MEMORY_REGION, &region);
+	slot->mem = mem ? mem : map_memory(slot->pages * 4096);
+	vm_set_slot(t->vm, as_id << 16 | id,
+		    tracked ? KVM_MEM_LOG_DIRTY_PAGES : 0, gpa,
+		    slot->pages * 4096, slot->mem);
 }
 
 /* @tracked: a bit for each address space */
@@ -255,19 +240,13 @@ static void create_vm(struct test *t, bool ring, unsigned int tracked)
 {
 	const uint64_t shared_gpa = page_addr(SLOT_PAGES);
 	const bool in_smm = tracked & BIT(SMM);
+	const uint32_t entries = ring ? RING_ENTRIES : 0;
 	struct kvm_vm *vm;
 
-	vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
-	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
-	vm_create_irqchip(vm);
-	if (ring)
-		vm_enable_dirty_ring(vm, RING_BYTES);
-	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
+	vm = vm_create_with_rings(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES,
+				  entries);
+	vcpu_add_with_ring(vm, VCPU_ID, guest_code, &t->ring, entries);
 	t->vm = vm;
-	if (ring)
-		dirty_ring_map(&t->ring, vm, VCPU_ID,
-			       RING_BYTES / sizeof(struct kvm_dirty_gfn));
 
 	add_slot(t, OWN, 0, OWN_SLOT, MEM_GPA, NULL, tracked & BIT(0));
 	add_slot(t, SHARED, 0, SHARED_SLOT, shared_gpa, NULL, tracked & BIT(0));

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A guest edits its own page tables, and its dirty ring still reports just the
- * pages that it writes. With shadow paging (ept=0, npt=0) KVM lets a page table
- * go out of sync and looks at all of its entries again at the next MOV to CR3,
- * at a single one at INVLPG: neither may report or lose a page, or fill the
- * ring. With two-dimensional paging KVM sees nothing of all this.
+ * A guest edits its own page tables, and its dirty ring still reports exactly
+ * the pages that it writes. With shadow paging (ept=0, npt=0) KVM lets a page
+ * table go out of sync and looks at all of its entries again at the next MOV
+ * to CR3, at a single one at INVLPG: neither may report or lose a page, or
+ * fill the ring. With two-dimensional paging KVM sees nothing of all this.
  */
-#define _GNU_SOURCE /* for program_invocation_name */
 #include <stdio.h>
 #include <string.h>
 
@@ -150,14 +149,13 @@ static void guest_code(void)
 static struct kvm_vm *vm;
 static struct dirty_ring ring;
 
-/* Of each page, the last step that has written it, counted from 1. */
+/* For each page, the last step that has written it, counted from 1. */
 static uint64_t content[TEST_PAGES];
 
-/* What was reported: in this step, and since the last reset. */
-static bool reported[TEST_PAGES];
-static bool unreset[TEST_PAGES];
+/* What was reported in this step. */
+static unsigned long reported[BITS_TO_LONGS(TEST_PAGES)];
 
-/* Of a step: all that is wrong with it. */
+/* All that is wrong with a step. */
 static struct {
 	unsigned int unwritten;
 	unsigned int lost;
@@ -166,26 +164,24 @@ static struct {
 	unsigned int ring_full;
 } wrong;
 
-static void note_page(uint32_t slot, uint64_t offset, void *data)
-{
-	TEST_ASSERT(slot == TEST_SLOT && offset < TEST_PAGES,
-		    "entry for slot %u offset 0x%lx", slot, offset);
-	wrong.twice += unreset[offset];
-	unreset[offset] = true;
-	reported[offset] = true;
-}
-
 /*
- * Above the soft limit there is more room than an exit needs. If all of it is
- * in use, pages may have been dropped.
+ * There is more room above the soft limit than an exit needs. If all of it is
+ * used, pages may have been dropped.
  */
 static void collect(void)
 {
+	unsigned long bits[BITS_TO_LONGS(TEST_PAGES)] = {};
+	struct reported_pages pages = {
+		.slot = TEST_SLOT, .npages = TEST_PAGES, .bits = bits,
+	};
 	uint32_t collected = dirty_ring_collect(&ring, vm, UINT32_MAX,
-						note_page, NULL);
+						add_reported_page, &pages);
+	unsigned int i;
 
 	wrong.ring_full += collected >= ring.entries;
-	memset(unreset, 0, sizeof(unreset));
+	wrong.twice += pages.again;
+	for (i = 0; i < ARRAY_SIZE(bits); i++)
+		reported[i] |= bits[i];
 }
 
 static bool is_written(const struct step *step, unsigned int page)
@@ -200,11 +196,12 @@ static void check_pages(unsigned int nr)
 
 	for (page = 0; page < TEST_PAGES; page++) {
 		bool written = is_written(&steps[nr], page);
+		bool seen = test_bit(page, reported);
 
 		if (written)
 			content[page] = nr + 1;
-		wrong.lost += written && !reported[page];
-		wrong.unwritten += !written && reported[page];
+		wrong.lost += written && !seen;
+		wrong.unwritten += !written && seen;
 		wrong.stale += content[page] !=
 			*(uint64_t *)addr_gva2hva(vm, (vm_vaddr_t)page_at(page));
 	}
@@ -250,18 +247,10 @@ static void create_vm(void)
 	uint32_t entries = dirty_ring_min_entries();
 	unsigned int i;
 
-	vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
-	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
-	vm_create_irqchip(vm);
-	vm_enable_dirty_ring(vm, entries * sizeof(struct kvm_dirty_gfn));
-	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
-	dirty_ring_map(&ring, vm, VCPU_ID, entries);
-
-	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
-				    TEST_SLOT, TEST_PAGES,
-				    KVM_MEM_LOG_DIRTY_PAGES);
-	virt_map(vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
+	vm = vm_create_with_rings(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES,
+				  entries);
+	vcpu_add_with_ring(vm, VCPU_ID, guest_code, &ring, entries);
+	vm_add_logged_slot(vm, TEST_SLOT, TEST_MEM, TEST_PAGES);
 	for (i = 0; i < TABLES; i++)
 		virt_map(vm, TABLES_GVA + i * 4096,
 			 page_table_of((vm_vaddr_t)page_at(i * TABLE_ENTRIES)),

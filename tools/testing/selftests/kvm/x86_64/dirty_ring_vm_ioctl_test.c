@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the VM's ioctls write to guest memory, where no vCPU is loaded and so no
- * dirty ring is at hand. In this kernel they write nothing. If one does, the page
- * is in the bitmap of KVM_CAP_DIRTY_LOG_RING_SPILL where that is enabled, and
- * nothing happens to the host where it is not.
+ * What the VM's ioctls write to guest memory, where no vCPU is loaded and so
+ * no dirty ring can take it. In this kernel they write nothing. If one does,
+ * the page must be in the bitmap of KVM_CAP_DIRTY_LOG_RING_SPILL if that is
+ * enabled. Otherwise the page is lost, and the host must not suffer.
  *
- * The ioctls are those that change what KVM keeps in guest memory for the guest,
- * and those that deliver interrupts. KVM_SET_CLOCK is the one to watch: newer
- * kernels invalidate Hyper-V's TSC page in it.
+ * The ioctls are those that change what KVM keeps in guest memory for the
+ * guest, and those that deliver interrupts. KVM_SET_CLOCK is the one to watch:
+ * newer kernels invalidate Hyper-V's TSC page in it.
  */
-#define _GNU_SOURCE /* for program_invocation_name */
 #include <stdio.h>
 #include <string.h>
 
@@ -95,24 +94,18 @@ static const struct vm_writer {
 	{ "KVM_SIGNAL_MSI", signal_msi },
 };
 
-static void add_page(uint32_t slot, uint64_t offset, void *data)
-{
-	unsigned long *pages = data;
-
-	TEST_ASSERT(slot == TEST_SLOT && offset < TEST_PAGES,
-		    "entry for slot %u offset 0x%lx", slot, offset);
-	*pages |= BIT(offset);
-}
-
 /* Pages that were reported since the last time, in the ring or the bitmap. */
 static unsigned long collect(bool spill)
 {
-	unsigned long pages = 0, spilled = 0;
+	unsigned long pages = 0;
+	struct reported_pages reported = {
+		.slot = TEST_SLOT, .npages = TEST_PAGES, .bits = &pages,
+	};
 
-	dirty_ring_collect(&ring, vm, UINT32_MAX, add_page, &pages);
+	dirty_ring_collect(&ring, vm, UINT32_MAX, add_reported_page, &reported);
 	if (spill)
-		kvm_vm_get_dirty_log(vm, TEST_SLOT, &spilled);
-	return pages | spilled;
+		add_dirty_log(&reported, vm);
+	return pages;
 }
 
 static void *memory(void)
@@ -150,20 +143,12 @@ static void create_vm(bool spill)
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING_SPILL };
 	uint32_t entries = dirty_ring_min_entries();
 
-	vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
-	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
-	vm_create_irqchip(vm);
-	vm_enable_dirty_ring(vm, entries * sizeof(struct kvm_dirty_gfn));
+	vm = vm_create_with_rings(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES,
+				  entries);
 	if (spill)
 		vm_enable_cap(vm, &cap);
-	vm_vcpu_add_default(vm, VCPU_ID, guest_code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
-	dirty_ring_map(&ring, vm, VCPU_ID, entries);
-
-	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
-				    TEST_SLOT, TEST_PAGES,
-				    KVM_MEM_LOG_DIRTY_PAGES);
-	virt_map(vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
+	vcpu_add_with_ring(vm, VCPU_ID, guest_code, &ring, entries);
+	vm_add_logged_slot(vm, TEST_SLOT, TEST_MEM, TEST_PAGES);
 
 	set_page_msr(MSR_KVM_SYSTEM_TIME_NEW, CLOCK_PAGE, 1);
 	set_page_msr(MSR_KVM_WALL_CLOCK_NEW, WALL_PAGE, 0);
@@ -172,7 +157,7 @@ static void create_vm(bool spill)
 	set_page_msr(HV_X64_MSR_REFERENCE_TSC, TSC_PAGE, 1);
 }
 
-/* The vCPU's own writes are in its ring: all pages but those KVM left alone. */
+/* Whatever pages change while the vCPU runs, its ring reports them. */
 static void check_vcpu(bool spill)
 {
 	unsigned long changed, pages;

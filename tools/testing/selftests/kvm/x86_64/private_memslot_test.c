@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * For some of a VM's memory it is KVM that maps it into the VMM: on VT-x the APIC
- * access page, and the TSS of KVM_SET_TSS_ADDR where guests are not unrestricted.
- * It goes when the VM goes, and it is all that goes: what the process has at
- * address 0 stays, for one.
+ * KVM itself maps some memory of a VM into the VMM: on VT-x the APIC access
+ * page, and the TSS of KVM_SET_TSS_ADDR where guests are not unrestricted. KVM
+ * unmaps it when the VM ends, and must unmap nothing else, such as what the
+ * process has at address 0.
  */
 #define _GNU_SOURCE /* for MAP_ANONYMOUS */
 #include <stdio.h>
@@ -42,7 +42,7 @@ static unsigned long shared_pages(void)
 	return pages;
 }
 
-/* msync() of what is not mapped fails, and writes nothing of what is. */
+/* msync() fails if the page is not mapped; MS_ASYNC writes nothing if it is. */
 static bool page_0_is_mapped(void)
 {
 	return !msync(NULL, 4096, MS_ASYNC);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * L1 can have KVM set a list of MSRs when it enters L2, and another when L2 exits, or
- * when KVM undoes a VM entry that the processor has refused. Each can be one that has
- * KVM write a page of L1's: more of them than a dirty ring keeps room for. None may be
- * missing. KVM stops where the ring has no room: the VM entry fails for that MSR, as
- * SDM vol. 3, "Loading MSRs", lets it, and can be tried again; the others end in a VMX
- * abort. With KVM_CAP_DIRTY_LOG_RING_SPILL, and with a ring that is large enough, the
- * whole list is set.
+ * KVM sets a list of MSRs for L1 when it enters L2, and another when L2 exits,
+ * or when KVM undoes a VM entry that the processor has refused. Each of these
+ * MSRs can make KVM write a page of L1's: more pages than a dirty ring keeps
+ * room for. All must be reported. KVM stops where the ring has no room. A VM
+ * entry then fails for that MSR, as SDM vol. 3, "Loading MSRs", allows, and
+ * can be tried again; the other two end in a VMX abort. With
+ * KVM_CAP_DIRTY_LOG_RING_SPILL, or with a ring that is large enough, KVM sets
+ * the whole list.
  */
-#define _GNU_SOURCE /* for program_invocation_name */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,9 @@
 #define VCPU_ID		0
 #define LARGE_RING	4096
 
-/* The tracked pages: those that MSRs name, and those that fill the ring before. */
+/*
+ * The tracked pages: those that MSRs name, and those that fill the ring first.
+ */
 #define TEST_SLOT	1
 #define TEST_MEM	0x40000000ul
 #define LIST_PAGES	512u	/* as many as KVM's IA32_VMX_MISC allows */
@@ -37,19 +39,15 @@
 #define LAST_PAGE	2047u
 #define TEST_PAGES	2048u
 
-/* One list, to which zeroes are added for KVM to stop somewhere. */
+/* The long list; zeroes follow its entries, for KVM to stop there. */
 #define LIST_SLOT	2
 #define LIST_MEM	0x50000000ul
 #define LIST_BYTES	(64ul << 20)
 
-/* What L1 enters L2 with if that is to be refused: few of them name a page. */
+/* L1 enters L2 with this list if the entry is to fail: few MSRs name a page. */
 #define SHORT_LIST_SLOT	3
 #define SHORT_LIST_MEM	0x60000000ul
 
-/* No memory is there, so nothing KVM could have the processor use for L2's APIC. */
-#define NO_MEMORY	0xfff00000ul
-
-#define MSR_IA32_SYSENTER_CS		0x174
 #define EXIT_REASON_MSR_LOAD_FAIL	34
 /* SDM vol. 3, "VM-Instruction Error Numbers". */
 #define VMXERR_ENTRY_INVALID_CONTROL_FIELD	7
@@ -61,10 +59,14 @@ struct msr_entry {
 	uint64_t value;
 };
 
-/* What is told: pages are mapped, a VM entry has failed, or L2 has come back. */
+/*
+ * L1 or L2 reports: pages are mapped, a VM entry has failed, or L2 has exited.
+ */
 enum { MAPPED, FAILED, RETURNED };
 
-/* To the guests: when the list is set, and whether the ring is to be filled. */
+/*
+ * For the guests: when KVM sets the list, and whether to fill the ring before.
+ */
 static enum when { AT_ENTRY, AT_EXIT, AT_VMFAIL } when;
 static bool fill;
 
@@ -76,7 +78,7 @@ static void write_pages(void)
 		WRITE_ONCE(*(uint64_t *)(TEST_MEM + page * 4096ul), 1);
 }
 
-/* So that it can be written without an exit, which is when PML's log is pushed. */
+/* Later writes then make no exit, at which KVM would push PML's log. */
 static void map_pages(void)
 {
 	write_pages();
@@ -93,8 +95,8 @@ static void l2_guest_code(void)
 }
 
 /*
- * As vmlaunch(), whose VMWRITEs make exits. Between these and the VMLAUNCH, write
- * @count pages.
+ * Like vmlaunch(), but write @count pages between its VMWRITEs, which make
+ * exits, and the VMLAUNCH.
  */
 static int write_pages_and_launch(uint64_t count)
 {
@@ -126,15 +128,13 @@ static int write_pages_and_launch(uint64_t count)
 	return ret;
 }
 
-/* KVM does not check what the processor will, and has loaded its list by then. */
+/* The entry fails after KVM has loaded the short list. */
 static void fail_vm_entry(void)
 {
 	vmwrite(VM_ENTRY_MSR_LOAD_ADDR, SHORT_LIST_MEM);
 	vmwrite(VM_ENTRY_MSR_LOAD_COUNT, LIST_PAGES);
 	vmwrite(VM_EXIT_MSR_LOAD_COUNT, LIST_BYTES / sizeof(struct msr_entry));
-	vmwrite(VIRTUAL_APIC_PAGE_ADDR, NO_MEMORY);
-	vmwrite(CPU_BASED_VM_EXEC_CONTROL,
-		vmreadz(CPU_BASED_VM_EXEC_CONTROL) | CPU_BASED_TPR_SHADOW);
+	vmx_fail_entry(true);
 }
 
 static void l1_guest_code(struct vmx_pages *vmx)
@@ -175,7 +175,7 @@ static void l1_guest_code(struct vmx_pages *vmx)
 						EXIT_REASON_MSR_LOAD_FAIL))
 			break;
 
-		/* The qualification is the MSR's number, from 1. */
+		/* The qualification is the MSR's number in the list, from 1. */
 		GUEST_ASSERT(vmreadz(EXIT_QUALIFICATION) > 1);
 		first += vmreadz(EXIT_QUALIFICATION) - 1;
 		to_write = 0;
@@ -192,34 +192,18 @@ struct test {
 	bool spill;
 	unsigned int failed;	/* VM entries */
 	unsigned int full;	/* exits for a full ring */
-	bool reported[TEST_PAGES];
+	struct reported_pages reported;
 };
-
-static void add_page(uint32_t slot, uint64_t offset, void *data)
-{
-	struct test *t = data;
-
-	TEST_ASSERT(slot == TEST_SLOT && offset < TEST_PAGES,
-		    "entry for slot %u offset 0x%lx", slot, offset);
-	t->reported[offset] = true;
-}
 
 static void collect_all(struct test *t)
 {
-	unsigned long spilled[TEST_PAGES / BITS_PER_LONG];
-	unsigned int page;
-
-	dirty_ring_collect(&t->ring, t->vm, UINT32_MAX, add_page, t);
-	if (!t->spill)
-		return;
-
-	kvm_vm_get_dirty_log(t->vm, TEST_SLOT, spilled);
-	for (page = 0; page < TEST_PAGES; page++)
-		if (spilled[page / BITS_PER_LONG] & BIT(page % BITS_PER_LONG))
-			t->reported[page] = true;
+	dirty_ring_collect(&t->ring, t->vm, UINT32_MAX, add_reported_page,
+			   &t->reported);
+	if (t->spill)
+		add_dirty_log(&t->reported, t->vm);
 }
 
-/* Run to where L2 has come back, or L1 has died. Return: which. */
+/* Run until L2 has exited or L1 has died. Return: true for the former. */
 static bool run_guest_code(struct test *t)
 {
 	struct kvm_run *run = vcpu_state(t->vm, VCPU_ID);
@@ -232,7 +216,8 @@ static bool run_guest_code(struct test *t)
 		case KVM_EXIT_DIRTY_RING_FULL:
 			/* Keep it one entry below its soft limit. */
 			t->full++;
-			dirty_ring_collect(&t->ring, t->vm, 1, add_page, t);
+			dirty_ring_collect(&t->ring, t->vm, 1,
+					   add_reported_page, &t->reported);
 			continue;
 		case KVM_EXIT_SHUTDOWN:
 			return false;
@@ -265,21 +250,12 @@ static void create_vm(struct test *t, uint32_t entries)
 	vm_vaddr_t vmx;
 	unsigned int i;
 
-	t->vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
-	kvm_vm_elf_load(t->vm, program_invocation_name, 0, 0);
-	vm_create_irqchip(t->vm);
-	vm_enable_dirty_ring(t->vm, entries * sizeof(struct kvm_dirty_gfn));
+	t->vm = vm_create_with_rings(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES,
+				     entries);
 	if (t->spill)
 		vm_enable_cap(t->vm, &cap);
-	vm_vcpu_add_default(t->vm, VCPU_ID, l1_guest_code);
-	vcpu_set_cpuid(t->vm, VCPU_ID, kvm_get_supported_cpuid());
-	dirty_ring_map(&t->ring, t->vm, VCPU_ID, entries);
-
-	vm_userspace_mem_region_add(t->vm, VM_MEM_SRC_ANONYMOUS, TEST_MEM,
-				    TEST_SLOT, TEST_PAGES,
-				    KVM_MEM_LOG_DIRTY_PAGES);
-	virt_map(t->vm, TEST_MEM, TEST_MEM, TEST_PAGES, 0);
-
+	vcpu_add_with_ring(t->vm, VCPU_ID, l1_guest_code, &t->ring, entries);
+	vm_add_logged_slot(t->vm, TEST_SLOT, TEST_MEM, TEST_PAGES);
 	vm_userspace_mem_region_add(t->vm, VM_MEM_SRC_ANONYMOUS, LIST_MEM,
 				    LIST_SLOT, LIST_BYTES / 4096, 0);
 	vm_userspace_mem_region_add(t->vm, VM_MEM_SRC_ANONYMOUS, SHORT_LIST_MEM,
@@ -292,7 +268,7 @@ static void create_vm(struct test *t, uint32_t entries)
 		list[i].value = TEST_MEM + i * 4096ul;
 		short_list[i].index = i ? MSR_IA32_SYSENTER_CS :
 					  MSR_KVM_WALL_CLOCK_NEW;
-		/* What the other list has again is left alone. */
+		/* KVM leaves alone what the other list sets again. */
 		short_list[i].value = i ? 0 : TEST_MEM + LAST_PAGE * 4096ul;
 	}
 
@@ -302,7 +278,7 @@ static void create_vm(struct test *t, uint32_t entries)
 	sync_global_to_guest(t->vm, fill);
 }
 
-/* How many pages KVM has written, and how many of these it has not reported. */
+/* Count the pages that KVM has written, and those of them not reported. */
 static unsigned int count_written(struct test *t, unsigned int *missing)
 {
 	unsigned int i, written = 0;
@@ -310,12 +286,12 @@ static unsigned int count_written(struct test *t, unsigned int *missing)
 
 	*missing = 0;
 	for (i = 0; i < LIST_PAGES; i++) {
-		/* A wall clock begins with it, and it is even and not 0. */
+		/* A wall clock begins with its version, which is not 0. */
 		version = addr_gpa2hva(t->vm, TEST_MEM + i * 4096ul);
 		if (!*version)
 			continue;
 		written++;
-		*missing += !t->reported[i];
+		*missing += !test_bit(i, t->reported.bits);
 	}
 	return written;
 }
@@ -339,7 +315,12 @@ static const struct variant {
 
 static void run_variant(const struct variant *v)
 {
-	struct test t = { .spill = v->spill };
+	unsigned long bits[BITS_TO_LONGS(TEST_PAGES)] = {};
+	struct test t = {
+		.spill = v->spill,
+		.reported = { .slot = TEST_SLOT, .npages = TEST_PAGES,
+			      .bits = bits },
+	};
 	unsigned int written, missing;
 	bool returned, whole;
 
@@ -352,7 +333,7 @@ static void run_variant(const struct variant *v)
 	ksft_print_msg("%u full rings, %u VM entries failed, %u pages written, %u not reported\n",
 		       t.full, t.failed, written, missing);
 
-	/* An exit at the right moment makes room for the whole list. */
+	/* An exit at the right moment can make room for the whole list. */
 	whole = written == LIST_PAGES && !t.failed;
 	ksft_test_result(!missing && !!t.full == fill &&
 			 returned == (written == LIST_PAGES) &&

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A VM with dirty rings whose guest writes the pages that it is told to, and
- * the accounts of what it reported.
+ * A VM with dirty rings whose guest writes the pages that a job names, and the
+ * accounts of what was reported.
  */
 #ifndef SELFTEST_KVM_DIRTY_RING_VM_H
 #define SELFTEST_KVM_DIRTY_RING_VM_H
 
 #include "kvm_util.h"
+#include "kvm_trace.h"
 #include "dirty_ring.h"
 
 /* The logged slot; the guest sees it where it is in guest physical memory. */
@@ -20,7 +21,7 @@
 #define RING_VM_MAX_CLOCKS	255u
 
 /* With less free entries, KVM refuses ioctls of a vCPU that may push some. */
-#define DIRTY_RING_BRINK	48
+#define DIRTY_RING_IOCTL_ROOM	48
 
 /**
  * struct ring_job - pages for a vCPU to write, in memory that is not logged
@@ -89,7 +90,6 @@ struct ring_vm {
 /* Why a vCPU came back. */
 enum ring_vm_exit { RING_VM_DONE, RING_VM_FULL, RING_VM_SIGNAL };
 
-long vm_get_stat(struct kvm_vm *vm, const char *name);
 int vcpu_write_clocks(int vcpu_fd, uint64_t gpa, uint32_t count);
 
 void ring_vm_create(struct ring_vm *r, uint32_t entries, uint64_t npages,

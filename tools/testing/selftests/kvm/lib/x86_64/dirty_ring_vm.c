@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A VM with dirty rings whose guest writes the pages that it is told to, and
- * the accounts of what it reported.
+ * A VM with dirty rings whose guest writes the pages that a job names, and the
+ * accounts of what was reported.
  */
-#define _GNU_SOURCE /* for program_invocation_name */
 #include <linux/compiler.h>
 
 #include "test_util.h"
@@ -51,30 +50,6 @@ static void guest_code(struct ring_job *job)
  */
 
 /**
- * vm_get_stat() - read a statistic of a VM from debugfs
- * @vm: the VM, created by the main thread
- * @name: the statistic
- *
- * Return: its value, or -1 if there is no such file.
- */
-long vm_get_stat(struct kvm_vm *vm, const char *name)
-{
-	char path[128];
-	long value;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%u-%u/%s", getpid(),
-		 vm_get_fd(vm), name);
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	if (fscanf(f, "%ld", &value) != 1)
-		value = -1;
-	fclose(f);
-	return value;
-}
-
-/**
  * vcpu_write_clocks() - have KVM write guest pages without entering the guest
  * @vcpu_fd: the vCPU that is to report them
  * @gpa: the first page
@@ -101,12 +76,8 @@ int vcpu_write_clocks(int vcpu_fd, uint64_t gpa, uint32_t count)
 	return ioctl(vcpu_fd, KVM_SET_MSRS, &msrs);
 }
 
-static void add_slot(struct ring_vm *r, uint32_t entries, uint64_t npages)
+static void set_up(struct ring_vm *r, uint32_t entries, uint64_t npages)
 {
-	vm_enable_dirty_ring(r->vm, entries * sizeof(struct kvm_dirty_gfn));
-	vm_userspace_mem_region_add(r->vm, VM_MEM_SRC_ANONYMOUS, RING_VM_MEM,
-				    RING_VM_SLOT, npages,
-				    KVM_MEM_LOG_DIRTY_PAGES);
 	r->entries = entries;
 	r->npages = npages;
 	r->mem = addr_gpa2hva(r->vm, RING_VM_MEM);
@@ -126,11 +97,10 @@ void ring_vm_create(struct ring_vm *r, uint32_t entries, uint64_t npages,
 		    uint32_t nr_vcpus)
 {
 	memset(r, 0, sizeof(*r));
-	r->vm = vm_create(VM_MODE_DEFAULT, 2 * DEFAULT_GUEST_PHY_PAGES, O_RDWR);
-	kvm_vm_elf_load(r->vm, program_invocation_name, 0, 0);
-	vm_create_irqchip(r->vm);
-	add_slot(r, entries, npages);
-	virt_map(r->vm, RING_VM_MEM, RING_VM_MEM, npages, 0);
+	r->vm = vm_create_with_rings(VM_MODE_DEFAULT,
+				     2 * DEFAULT_GUEST_PHY_PAGES, entries);
+	vm_add_logged_slot(r->vm, RING_VM_SLOT, RING_VM_MEM, npages);
+	set_up(r, entries, npages);
 	while (r->nr_vcpus < nr_vcpus)
 		ring_vm_add_vcpu(r);
 }
@@ -149,7 +119,11 @@ void ring_vm_create_bare(struct ring_vm *r, uint32_t entries, uint64_t npages,
 {
 	memset(r, 0, sizeof(*r));
 	r->vm = vm_create(VM_MODE_DEFAULT, 0, O_RDWR);
-	add_slot(r, entries, npages);
+	vm_enable_dirty_ring(r->vm, entries * sizeof(struct kvm_dirty_gfn));
+	vm_userspace_mem_region_add(r->vm, VM_MEM_SRC_ANONYMOUS, RING_VM_MEM,
+				    RING_VM_SLOT, npages,
+				    KVM_MEM_LOG_DIRTY_PAGES);
+	set_up(r, entries, npages);
 	for (; r->nr_vcpus < nr_vcpus; r->nr_vcpus++) {
 		vm_vcpu_add(r->vm, r->nr_vcpus);
 		dirty_ring_map(&r->vcpus[r->nr_vcpus].ring, r->vm, r->nr_vcpus,
@@ -169,12 +143,10 @@ void ring_vm_add_vcpu(struct ring_vm *r)
 
 	TEST_ASSERT(id < RING_VM_MAX_VCPUS, "too many vCPUs");
 	job = vm_vaddr_alloc(r->vm, sizeof(*v->job), KVM_UTIL_MIN_VADDR, 0, 0);
-	vm_vcpu_add_default(r->vm, id, guest_code);
-	vcpu_set_cpuid(r->vm, id, kvm_get_supported_cpuid());
+	vcpu_add_with_ring(r->vm, id, guest_code, &v->ring, r->entries);
 	vcpu_args_set(r->vm, id, 1, job);
 	v->job = addr_gva2hva(r->vm, job);
 	v->run = vcpu_state(r->vm, id);
-	dirty_ring_map(&v->ring, r->vm, id, r->entries);
 }
 
 /**
@@ -366,7 +338,7 @@ void ring_vm_round(struct ring_vm *r, uint32_t vcpuid, uint64_t first,
  * ring_vm_check_stat() - assert the value of a statistic, if there is such
  * @r: the VM, created by the main thread
  * @name: the statistic
- * @value: what it is to be
+ * @value: the expected value
  */
 void ring_vm_check_stat(struct ring_vm *r, const char *name, uint64_t value)
 {
