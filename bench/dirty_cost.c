@@ -43,26 +43,27 @@ static inline uint64_t ticks(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
-static void one_round(struct vm *vm, const struct tracker *tracker, uint32_t round)
+static void one_round(struct guest *guest, const struct tracker *tracker,
+		      uint32_t round)
 {
 	uint64_t start, ran, harvested, end;
 	uint32_t reason, n;
 
 	start = ticks();
 	mark(MARK_RUN);
-	reason = vm_run(vm);
+	reason = guest_run(guest);
 	mark(MARK_END);
 	ran = ticks();
 	mark(MARK_COLLECT);
-	n = tracker->harvest(vm, found);
+	n = tracker->harvest(guest, found);
 	harvested = ticks();
-	tracker->reprotect(vm, n);
+	tracker->reprotect(guest, n);
 	mark(MARK_END);
 	end = ticks();
 
 	if (reason != KVM_EXIT_HLT)
-		fail("the guest left with exit reason %u", reason);
-	check_pages(vm, list, opt.pages, found, n);
+		vmm_fail("the guest left with exit reason %u", reason);
+	check_pages(guest, list, opt.pages, found, n);
 	cost[RUN][round] = ran - start;
 	cost[HARVEST][round] = harvested - ran;
 	cost[REPROTECT][round] = end - harvested;
@@ -92,47 +93,47 @@ static void report(const char *tracker, const char *pattern, uint32_t mib)
 	fflush(stdout);
 }
 
-static void measure(const struct tracker *tracker, const struct pattern *pattern,
-		    uint32_t mib)
+static void measure(const struct tracker *tracker,
+		    const struct pattern *pattern, uint32_t mib)
 {
 	uint64_t log_pages = (uint64_t)mib << 20 >> PAGE_SHIFT;
-	struct vm vm;
+	struct guest guest;
 	uint32_t i;
 
 	pattern->fill(list, opt.pages, log_pages);
-	vm_open(&vm);
-	tracker->enable(&vm);
+	guest_open(&guest);
+	tracker->enable(&guest);
 	tracker->prepare(log_pages);
-	vm_start(&vm, log_pages, list, opt.pages);
+	guest_start(&guest, log_pages, list, opt.pages);
 	for (i = 0; i < opt.warmup; i++)
-		one_round(&vm, tracker, 0);
+		one_round(&guest, tracker, 0);
 	for (i = 0; i < opt.rounds; i++)
-		one_round(&vm, tracker, i);
-	vm_close(&vm);
+		one_round(&guest, tracker, i);
+	guest_close(&guest);
 	report(tracker->name, pattern->name, mib);
 }
 
-static void small_reset(struct vm *vm)
+static void small_reset(struct guest *guest)
 {
-	CALL(vm->fd, KVM_RESET_DIRTY_RINGS, 0);
+	vm_must(&guest->vm, VM_IOCTL(&guest->vm, KVM_RESET_DIRTY_RINGS, 0));
 }
 
-static void small_full(struct vm *vm)
+static void small_full(struct guest *guest)
 {
-	if (vm_run(vm) != KVM_EXIT_DIRTY_RING_FULL)
-		fail("a ring of %u entries should be full", SMALL_RING);
+	if (guest_run(guest) != KVM_EXIT_DIRTY_RING_FULL)
+		vmm_fail("a ring of %u entries should be full", SMALL_RING);
 }
 
-static void measure_small(struct vm *vm, const char *name,
-			  void (*fn)(struct vm *vm))
+static void measure_small(struct guest *guest, const char *name,
+			  void (*fn)(struct guest *guest))
 {
 	uint64_t start;
 	uint32_t i;
 
-	fn(vm);
+	fn(guest);
 	start = ticks();
 	for (i = 0; i < SMALL_CALLS; i++)
-		fn(vm);
+		fn(guest);
 	printf("small,ring,%s,%.1f\n", name,
 	       (double)(ticks() - start) / SMALL_CALLS);
 }
@@ -140,15 +141,15 @@ static void measure_small(struct vm *vm, const char *name,
 /* What a ring costs beside its pages. */
 static void measure_ring_calls(void)
 {
-	struct vm vm;
+	struct guest guest;
 
 	patterns[1].fill(list, MAX_LIST, MAX_LIST);
-	vm_open(&vm);
-	vm_enable_ring(&vm, SMALL_RING);
-	vm_start(&vm, MAX_LIST, list, MAX_LIST);
-	measure_small(&vm, "reset of nothing", small_reset);
-	measure_small(&vm, "exit from a full ring", small_full);
-	vm_close(&vm);
+	guest_open(&guest);
+	guest_enable_ring(&guest, SMALL_RING);
+	guest_start(&guest, MAX_LIST, list, MAX_LIST);
+	measure_small(&guest, "reset of nothing", small_reset);
+	measure_small(&guest, "exit from a full ring", small_full);
+	guest_close(&guest);
 }
 
 static bool chosen(const char *wanted, const char *name)
@@ -160,7 +161,7 @@ static void measure_tracker(const struct tracker *tracker)
 {
 	uint32_t p, s;
 
-	if (!vm_offers(tracker->cap)) {
+	if (!guest_offers(tracker->cap)) {
 		printf("# %s: not offered by this kernel\n", tracker->name);
 		return;
 	}
@@ -174,8 +175,8 @@ static void measure_tracker(const struct tracker *tracker)
 
 static void usage(void)
 {
-	fail("dirty_cost [-m bitmap|ring] [-p random|sequential] [-s MIB]...\n"
-	     "\t[-n PAGES] [-r ROUNDS] [-w WARM-UP ROUNDS]");
+	vmm_fail("dirty_cost [-m bitmap|ring] [-p random|sequential]\n"
+		 "\t[-s MIB]... [-n PAGES] [-r ROUNDS] [-w WARM-UP ROUNDS]");
 }
 
 static uint32_t number(const char *text, uint32_t min, uint32_t max)
@@ -184,14 +185,14 @@ static uint32_t number(const char *text, uint32_t min, uint32_t max)
 	unsigned long n = strtoul(text, &end, 10);
 
 	if (end == text || *end || n < min || n > max)
-		fail("'%s' is not one of %u to %u", text, min, max);
+		vmm_fail("'%s' is not one of %u to %u", text, min, max);
 	return n;
 }
 
 static const char *one_of(const char *word, const char *a, const char *b)
 {
 	if (strcmp(word, a) && strcmp(word, b))
-		fail("'%s' is neither %s nor %s", word, a, b);
+		vmm_fail("'%s' is neither %s nor %s", word, a, b);
 	return word;
 }
 
@@ -208,7 +209,8 @@ static void parse(int argc, char **argv)
 			opt.pattern = one_of(optarg, patterns[0].name,
 					     patterns[1].name);
 		else if (c == 's' && opt.sizes < MAX_SIZES)
-			opt.mib[opt.sizes++] = number(optarg, 1, MAX_LOG_GIB << 10);
+			opt.mib[opt.sizes++] = number(optarg, 1,
+						      MAX_LOG_GIB << 10);
 		else if (c == 'n')
 			opt.pages = number(optarg, 1, MAX_LIST);
 		else if (c == 'r')
@@ -224,7 +226,8 @@ static void parse(int argc, char **argv)
 		opt.sizes = 2;
 	for (s = 0; s < opt.sizes; s++)
 		if ((uint64_t)opt.mib[s] << 20 >> PAGE_SHIFT < opt.pages)
-			fail("%u pages do not fit %u MiB", opt.pages, opt.mib[s]);
+			vmm_fail("%u pages do not fit %u MiB", opt.pages,
+				 opt.mib[s]);
 }
 
 int main(int argc, char **argv)

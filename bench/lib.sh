@@ -3,13 +3,16 @@
 # shellcheck shell=bash
 
 BENCH=$TOP/bench
-READER=$TOP/tools/kvm/dirty_ring
 BENCH_OUT=$BUILD/bench
 
 build_dirty_cost() {
+	local ring=$TOP/tools/kvm/dirty_ring vmm=$TOP/tools/kvm/vmm
 	mkdir -p "$BENCH_OUT"
-	gcc -static -O2 -Wall -I"$READER" -o "$BENCH_OUT/dirty_cost" \
-		"$BENCH"/{dirty_cost,trackers,pages,vm}.c "$READER"/{long_mode,ring_reader}.c
+	gcc -static -O2 -Wall -Wextra -pthread -I"$ring" -I"$vmm" \
+		-o "$BENCH_OUT/dirty_cost" \
+		"$BENCH"/{dirty_cost,trackers,pages,guest}.c \
+		"$ring/ring_reader.c" \
+		"$vmm"/{error,exits,long_mode,vcpu,vm}.c
 }
 
 rows() { sed '/^#/d;/^[[:space:]]*$/d' "$1"; }

@@ -16,14 +16,14 @@ static uint64_t random_below(uint64_t limit)
 	return (z ^ z >> 31) % limit;
 }
 
-/* Drawn without repetition from the whole slot. */
+/* From the whole slot, each page at most once. */
 static void fill_random(uint32_t *list, uint32_t pages, uint64_t log_pages)
 {
 	uint8_t *drawn = calloc(log_pages, 1);
 	uint32_t i = 0, page;
 
 	if (!drawn)
-		fail("out of memory");
+		vmm_fail("out of memory");
 	random_state = 1;
 	while (i < pages) {
 		page = random_below(log_pages);
@@ -67,7 +67,7 @@ void sort_u64(uint64_t *values, uint32_t n)
 	qsort(values, n, sizeof(*values), compare_u64);
 }
 
-/* A page may be reported twice, which is no fault, but is worth a line. */
+/* A page may be reported twice, which is no error, but is worth a line. */
 static uint32_t drop_repeated(uint64_t *found, uint32_t n)
 {
 	uint32_t i, unique = 0;
@@ -80,7 +80,7 @@ static uint32_t drop_repeated(uint64_t *found, uint32_t n)
 	return unique;
 }
 
-void check_pages(const struct vm *vm, uint32_t *list, uint32_t pages,
+void check_pages(const struct guest *guest, uint32_t *list, uint32_t pages,
 		 uint64_t *found, uint32_t n)
 {
 	uint32_t i;
@@ -89,12 +89,13 @@ void check_pages(const struct vm *vm, uint32_t *list, uint32_t pages,
 	sort_u64(found, n);
 	n = drop_repeated(found, n);
 	if (n != pages)
-		fail("%u pages were written, %u reported", pages, n);
+		vmm_fail("%u pages were written, %u reported", pages, n);
 	for (i = 0; i < pages; i++) {
 		if (found[i] != list[i])
-			fail("page %#llx was reported, expected is %#x",
-			     (unsigned long long)found[i], list[i]);
-		if (vm_word(vm, list[i]) != vm->passes)
-			fail("page %#x does not hold what was written", list[i]);
+			vmm_fail("page %#llx was reported, expected is %#x",
+				 (unsigned long long)found[i], list[i]);
+		if (guest_word(guest, list[i]) != guest->passes)
+			vmm_fail("page %#x does not hold what was written",
+				 list[i]);
 	}
 }

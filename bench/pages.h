@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The pages that a guest writes, in its order, and whether it is these that
- * were reported.
+ * The pages that a guest writes, in order, and the check that these were
+ * reported.
  */
 #ifndef BENCH_PAGES_H
 #define BENCH_PAGES_H
 
-#include "vm.h"
+#include "guest.h"
 
 struct pattern {
 	const char *name;
@@ -17,11 +17,11 @@ struct pattern {
 extern const struct pattern patterns[PATTERNS];
 
 /*
- * A figure of a kernel that loses pages, or invents some, is worth nothing: end
- * the program if found[] and list[] are not the same pages, or if a page does
- * not hold what the last pass wrote. Both are sorted by it.
+ * A kernel that loses or invents pages has no figures: end the program if
+ * found[] and list[] are not the same pages, or if a page does not hold what
+ * the last pass wrote. Sorts both.
  */
-void check_pages(const struct vm *vm, uint32_t *list, uint32_t pages,
+void check_pages(const struct guest *guest, uint32_t *list, uint32_t pages,
 		 uint64_t *found, uint32_t n);
 
 void sort_u64(uint64_t *values, uint32_t n);

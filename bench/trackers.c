@@ -3,19 +3,19 @@
 
 #include "trackers.h"
 
-/* dirty bitmap: KVM_GET_DIRTY_LOG, then one KVM_CLEAR_DIRTY_LOG over the slot */
+/* Dirty bitmap: KVM_GET_DIRTY_LOG, then one KVM_CLEAR_DIRTY_LOG of the slot. */
 
 static uint64_t *bitmap;
 static uint64_t bitmap_words;
 
-static void bitmap_enable(struct vm *vm)
+static void bitmap_enable(struct guest *guest)
 {
 	struct kvm_enable_cap cap = {
 		.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
 		.args[0] = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
 	};
 
-	CALL(vm->fd, KVM_ENABLE_CAP, &cap);
+	vm_must(&guest->vm, VM_IOCTL(&guest->vm, KVM_ENABLE_CAP, &cap));
 }
 
 static void bitmap_prepare(uint64_t log_pages)
@@ -24,10 +24,10 @@ static void bitmap_prepare(uint64_t log_pages)
 	free(bitmap);
 	bitmap = calloc(bitmap_words, sizeof(*bitmap));
 	if (!bitmap)
-		fail("out of memory");
+		vmm_fail("out of memory");
 }
 
-static uint32_t bitmap_harvest(struct vm *vm, uint64_t *found)
+static uint32_t bitmap_harvest(struct guest *guest, uint64_t *found)
 {
 	struct kvm_dirty_log log = {
 		.slot = LOG_SLOT,
@@ -36,7 +36,7 @@ static uint32_t bitmap_harvest(struct vm *vm, uint64_t *found)
 	uint32_t n = 0;
 	uint64_t i, word;
 
-	CALL(vm->fd, KVM_GET_DIRTY_LOG, &log);
+	vm_must(&guest->vm, VM_IOCTL(&guest->vm, KVM_GET_DIRTY_LOG, &log));
 	for (i = 0; i < bitmap_words; i++) {
 		for (word = bitmap[i]; word; word &= word - 1) {
 			if (n == MAX_FOUND)
@@ -47,28 +47,28 @@ static uint32_t bitmap_harvest(struct vm *vm, uint64_t *found)
 	return n;
 }
 
-static void bitmap_reprotect(struct vm *vm, uint32_t harvested)
+static void bitmap_reprotect(struct guest *guest, uint32_t harvested)
 {
 	struct kvm_clear_dirty_log log = {
 		.slot = LOG_SLOT,
-		.num_pages = vm->log_pages,
+		.num_pages = guest->log_pages,
 		.dirty_bitmap = bitmap,
 	};
 
 	(void)harvested;
-	CALL(vm->fd, KVM_CLEAR_DIRTY_LOG, &log);
+	vm_must(&guest->vm, VM_IOCTL(&guest->vm, KVM_CLEAR_DIRTY_LOG, &log));
 }
 
-/* dirty ring: read its entries in order, then KVM_RESET_DIRTY_RINGS */
+/* Dirty ring: read its entries in order, then KVM_RESET_DIRTY_RINGS. */
 
 struct found {
 	uint64_t *pages;
 	uint32_t count;
 };
 
-static void ring_enable(struct vm *vm)
+static void ring_enable(struct guest *guest)
 {
-	vm_enable_ring(vm, RING_ENTRIES);
+	guest_enable_ring(guest, RING_ENTRIES);
 }
 
 static void ring_prepare(uint64_t log_pages)
@@ -76,7 +76,7 @@ static void ring_prepare(uint64_t log_pages)
 	(void)log_pages;
 }
 
-/* Of another slot: no page, and the check will say so. */
+/* A page of another slot becomes none, which check_pages() reports. */
 static void note_page(uint32_t slot, uint64_t offset, void *data)
 {
 	struct found *found = data;
@@ -84,19 +84,20 @@ static void note_page(uint32_t slot, uint64_t offset, void *data)
 	found->pages[found->count++] = slot == LOG_SLOT ? offset : ~0ULL;
 }
 
-static uint32_t ring_harvest(struct vm *vm, uint64_t *pages)
+static uint32_t ring_harvest(struct guest *guest, uint64_t *pages)
 {
 	struct found found = { .pages = pages };
 
-	return dirty_ring_harvest(&vm->ring, MAX_FOUND, note_page, &found);
+	return dirty_ring_harvest(&guest->ring, MAX_FOUND, note_page, &found);
 }
 
-static void ring_reprotect(struct vm *vm, uint32_t harvested)
+static void ring_reprotect(struct guest *guest, uint32_t harvested)
 {
-	int reset = dirty_rings_reset(vm->fd);
+	int reset = dirty_rings_reset(guest->vm.fd);
 
 	if (reset < 0 || (uint32_t)reset != harvested)
-		fail("harvested %u entries, but %d were reset", harvested, reset);
+		vmm_fail("harvested %u entries, but %d were reset", harvested,
+			 reset);
 }
 
 const struct tracker trackers[TRACKERS] = {

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "vm.h"
+#include "guest.h"
 
 #define RING_ENTRIES	65536U
 #define MAX_FOUND	RING_ENTRIES
@@ -15,11 +15,11 @@
 struct tracker {
 	const char *name;
 	int cap;
-	void (*enable)(struct vm *vm);		/* before vm_start() */
+	void (*enable)(struct guest *guest);	/* before guest_start() */
 	void (*prepare)(uint64_t log_pages);	/* before the first pass */
 	/* Store the number of each dirty page; returns how many there were. */
-	uint32_t (*harvest)(struct vm *vm, uint64_t *found);
-	void (*reprotect)(struct vm *vm, uint32_t harvested);
+	uint32_t (*harvest)(struct guest *guest, uint64_t *found);
+	void (*reprotect)(struct guest *guest, uint32_t harvested);
 };
 
 #define TRACKERS 2

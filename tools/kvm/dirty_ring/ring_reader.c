@@ -11,7 +11,7 @@
 
 #include "ring_reader.h"
 
-/* Architectures without dirty rings: dirty_rings_max() tells. */
+/* For architectures without dirty rings, where dirty_rings_max() returns 0. */
 #ifndef KVM_DIRTY_LOG_PAGE_OFFSET
 #define KVM_DIRTY_LOG_PAGE_OFFSET 0
 #endif
@@ -20,8 +20,8 @@
  * dirty_rings_max() - ask for the largest dirty ring
  * @vm_fd: a VM, or /dev/kvm
  *
- * Return: a number of entries; 0 if this kernel has no dirty rings; else
- * whatever KVM_CHECK_EXTENSION fails with, as -errno.
+ * Return: a number of entries; 0 if this kernel has no dirty rings; or what
+ * KVM_CHECK_EXTENSION failed with, as -errno.
  */
 int dirty_rings_max(int vm_fd)
 {
@@ -35,13 +35,12 @@ int dirty_rings_max(int vm_fd)
  * @vm_fd: a VM without vCPUs
  * @entries: size of each ring, a power of two
  *
- * From now on, KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG fail with ENXIO. Which
- * memslots are tracked is still said by KVM_MEM_LOG_DIRTY_PAGES.
+ * From now on, KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG fail with ENXIO. As
+ * before, KVM_MEM_LOG_DIRTY_PAGES says which memslots are tracked.
  *
- * Return: 0; -EINVAL for a size that is no power of two or has no room for more
- * than the entries that the kernel reserves, if there is a vCPU, if rings are
- * enabled already, or if the kernel has none; -E2BIG for a size above
- * dirty_rings_max().
+ * Return: 0; -EINVAL if the size is no power of two or not above what the kernel
+ * reserves, if there is a vCPU, if rings are enabled already, or if the kernel
+ * has none; -E2BIG for a size above dirty_rings_max().
  */
 int dirty_rings_enable(int vm_fd, uint32_t entries)
 {
@@ -57,10 +56,10 @@ int dirty_rings_enable(int vm_fd, uint32_t entries)
  * dirty_rings_reset() - give all collected entries back to the kernel
  * @vm_fd: a VM with dirty rings
  *
- * The pages are protected again: a write that comes later makes a new entry. So
- * the contents of a page are read after this call, not before. If all rings are
- * harvested and reset by one thread, as they should be, the number returned is
- * what dirty_ring_harvest() has returned since the last reset, over all rings.
+ * The pages are protected again: a later write makes a new entry. So read the
+ * contents of a page after this call, not before. One thread should harvest and
+ * reset all rings. Then this returns the sum of what dirty_ring_harvest() has
+ * returned since the last reset.
  *
  * Return: how many entries were reset, of all vCPUs; or -EINVAL if the VM has
  * no dirty rings.
@@ -74,9 +73,9 @@ int dirty_rings_reset(int vm_fd)
 
 /**
  * dirty_ring_attach() - map the ring of a vCPU
- * @ring: to be set up
+ * @ring: filled in
  * @vcpu_fd: a vCPU of a VM with dirty rings
- * @entries: as they were enabled
+ * @entries: as passed to dirty_rings_enable()
  *
  * Return: 0, or what mmap() failed with, as -errno.
  */

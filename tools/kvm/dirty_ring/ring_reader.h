@@ -2,9 +2,9 @@
 /*
  * A reader of KVM's dirty rings, for VMMs to use or to learn from.
  *
- * It needs the kernel's uapi headers and nothing else, keeps no state beside
- * struct dirty_ring, allocates nothing and starts no threads. How a VMM puts it
- * to use is shown in dirty_ring_demo.c; what the calls promise is told in
+ * It needs the kernel's uapi headers and nothing else, keeps no state outside
+ * struct dirty_ring, allocates nothing and starts no threads. dirty_ring_demo.c
+ * is a VMM that uses it; what the calls promise is in
  * Documentation/virt/kvm/dirty-ring.rst.
  *
  * In short, for each VM:
@@ -22,8 +22,8 @@
  *	dirty_rings_reset(vm_fd)		then read their contents
  *
  * and when a vCPU leaves KVM_RUN with KVM_EXIT_DIRTY_RING_FULL, it waits for
- * the next reset before it runs again. All that was written until now is in the
- * rings only after each vCPU has left KVM_RUN.
+ * the next reset before it runs again. The rings are complete only after each
+ * vCPU has left KVM_RUN: until then, the CPU may hold some reports (PML).
  */
 #ifndef TOOLS_KVM_RING_READER_H
 #define TOOLS_KVM_RING_READER_H
@@ -35,7 +35,7 @@
  * struct dirty_ring - a vCPU's dirty ring, as user space sees it
  * @gfns: the mapped entries
  * @entries: how many there are
- * @next: the first one not collected yet; runs freely, wraps by @entries
+ * @next: the first one not collected yet; free-running: modulo @entries
  */
 struct dirty_ring {
 	struct kvm_dirty_gfn *gfns;
@@ -65,9 +65,9 @@ int dirty_ring_detach(struct dirty_ring *ring);
  * @fn: called for each reported page, in the order of the ring
  * @data: passed to @fn
  *
- * Runs beside the vCPU, but not beside another harvest of the same ring. A page
- * can be reported before it is written, and more than once. Inline, as @fn can be
- * then: a call for each entry would cost half as much again.
+ * The vCPU may run meanwhile, but no other harvest of the same ring. A page can
+ * be reported before it is written, and more than once. This function is inline
+ * so that @fn is, too: a call for each entry would cost half as much again.
  *
  * Return: how many entries were collected.
  */
