@@ -38,9 +38,9 @@ int dirty_rings_max(int vm_fd)
  * From now on, KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG fail with ENXIO. As
  * before, KVM_MEM_LOG_DIRTY_PAGES says which memslots are tracked.
  *
- * Return: 0; -EINVAL if the size is no power of two or not above what the kernel
- * reserves, if there is a vCPU, if rings are enabled already, or if the kernel
- * has none; -E2BIG for a size above dirty_rings_max().
+ * Return: 0; -EINVAL if the size is no power of two or not above what the
+ * kernel reserves, if there is a vCPU, if rings are enabled already, or if the
+ * kernel has none; -E2BIG for a size above dirty_rings_max().
  */
 int dirty_rings_enable(int vm_fd, uint32_t entries)
 {
