@@ -83,9 +83,12 @@ kernel_version() {
 		sed -n '/^EXTRAVERSION/,$!s/^[A-Z]* = *//p' | paste -sd.
 }
 
-# The files that a patch's New-files header names, one a line.
+# The files that a patch's New-files header names, one a line; of several patches,
+# if they come as one stream.
 new_files() {
-	awk '/^$/ { exit }
+	awk '/^From: / { named = body = 0 }
+	     /^$/ { named = 0; body = 1 }
+	     body { next }
 	     /^[^ \t]/ { named = sub(/^New-files:/, "") }
 	     named { for (i = 1; i <= NF; i++) print $i }' "$1"
 }
