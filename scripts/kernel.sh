@@ -24,7 +24,7 @@ CONFIG=${CONFIG:-host}
 sources() {
 	git -C "$tree" ls-tree "$1" |
 		grep -v -P '\t(Documentation|tools|MAINTAINERS|\.gitignore)$'
-	git -C "$tree" ls-tree "$1:tools" | grep -v -P '\ttesting$'
+	git -C "$tree" ls-tree "$1:tools" | grep -v -P '\t(testing|kvm)$'
 }
 
 key_of() {
