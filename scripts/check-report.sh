@@ -76,9 +76,17 @@ lacks '| drop-bit'
 
 # Tables stand beside the run.
 echo 'machine,kernel,mode,pattern,slot_gib,run,collect,more
-svm,host,ring,random,1,12.5,7.5,0' >"$RESULTS/bench.bench.csv"
+svm,base,bitmap,random,1,10.5,9.5,0
+svm,host,ring,random,1,12.5,7.5,0
+svm,host,ring,random,64,12.6,7.7,0' >"$RESULTS/bench.bench.csv"
 report
-has '| svm | host | ring | random | 1 | 12.5 | 7.5 |'
+has '| machine | kernel | tracking | run | collect random, 1 GiB | collect random, 64 GiB |'
+has '| svm | base | bitmap | 10.5 | 9.5 |  |'
+has '| svm | host | ring | 12.5 | 7.5 | 7.7 |'
+echo 'hw,guest,tracking,migration,total_ms,downtime_ms,syncs,bytes,pages,sync_ticks,sync_kernel_ticks,reap_ticks,clear_ticks,full_exits
+svm,light,ring,1,222,21,5,1929,9,348,1,2,3,4' >"$RESULTS/migrate.migrate.csv"
+report
+has '| svm | light | ring | 222 | 21 | 5 | 1929 | 348 | 2 | 3 | 4 |'
 
 # record.sh: the command's exit status and output, its facts, its table.
 table=$work/table.csv

@@ -82,6 +82,40 @@ markdown() {
 	echo
 }
 
+# bench CSV: a line for each machine, kernel and kind of tracking, a column for each
+# pattern and size. `run` is that of the first of these: the others hardly differ.
+bench() {
+	awk -F, '
+	NR == 1 { next }
+	{
+		row = "| " $1 " | " $2 " | " $3 " |"
+		column = $4 ", " $5 " GiB"
+		if (!(row in run)) {
+			rows[++nr] = row
+			run[row] = $6
+		}
+		if (!(column in seen)) {
+			columns[++nc] = column
+			seen[column]
+		}
+		collect[row, column] = $7
+	}
+	END {
+		printf "| machine | kernel | tracking | run |"
+		for (c = 1; c <= nc; c++)
+			printf " collect %s |", columns[c]
+		printf "\n|---|---|---|---|"
+		for (c = 1; c <= nc; c++)
+			printf "---|"
+		for (r = 1; r <= nr; r++) {
+			printf "\n%s %s |", rows[r], run[rows[r]]
+			for (c = 1; c <= nc; c++)
+				printf " %s |", collect[rows[r], columns[c]]
+		}
+		print "\n"
+	}' "$1"
+}
+
 # Figures that stand beside NAME.ktap.
 figures() {
 	local csv=$results/$1
@@ -89,7 +123,7 @@ figures() {
 		echo "Instructions per dirtied page. \`base\` is the unpatched kernel," \
 			"\`host\` the patched one."
 		echo
-		markdown "$csv.bench.csv" "machine kernel mode pattern slot_gib run collect"
+		bench "$csv.bench.csv"
 	fi
 	if [ -f "$csv.migrate.csv" ]; then
 		echo "One migration a line. Ticks are instructions of QEMU and the host" \
