@@ -103,5 +103,8 @@ MADE_BY="make bench" HW=vtx "$TOP/scripts/record.sh" --keep "$table" bench \
 report
 has '| `make bench` | 1 passed, 0 failed, 0 skipped | '"$head"
 has 'Bochs 3.0'
+! "$TOP/scripts/record.sh" bench false || die "record.sh: a success"
+report
+has '| `make bench` | 1 passed, 0 failed, 0 skipped | '"$head"
 TEST=x "$TOP/scripts/record.sh" part true
 [ ! -e "$RESULTS/part.ktap" ] || die "record.sh: a part is kept as a result"

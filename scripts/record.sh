@@ -69,6 +69,10 @@ set +e
 "$@" | tee -a "$part"
 rc=${PIPESTATUS[0]}
 set -e
+if ! grep -qE '^((not )?ok |KTAP )' "$part"; then
+	rm -f "$part" "$part.begin" # nothing ran: the last result stays
+	exit "$rc"
+fi
 echo "# took: $(((SECONDS + 30) / 60)) min" >>"$part"
 rm -f "$results/$name".*
 mv "$part" "$results/$name.ktap"
