@@ -5,63 +5,36 @@
 #include <linux/cache.h>
 #include <linux/errno.h>
 #include <linux/types.h>
-#include <uapi/linux/kvm_dirty_ring.h>
 
 struct kvm;
+struct kvm_dirty_gfn;
 struct kvm_enable_cap;
 struct kvm_memory_slot;
 struct kvm_vcpu;
 struct page;
 struct vm_area_struct;
 
-/* The largest ring: 1 MiB of entries. */
-#define KVM_DIRTY_RING_MAX_ENTRIES	65536
-
-/*
- * Entries between the soft limit and the end of a ring: room for what KVM
- * itself writes to guest memory in one exit, beyond what hardware has logged.
- * Documentation/virt/kvm/dirty-ring.rst has the emulated instructions that can
- * write more.
- */
-#define KVM_DIRTY_RING_RESERVED		64
-
-/*
- * With less than this free, a ring may have no room for what an ioctl pushes. The
- * most is KVM_TRANSLATE in L2, with five levels of page tables in L2 and in L1's
- * EPT: (5 + 1) * 5 tables of L1's, 5 of L2's, and 5 pages of L1's PML log. That is
- * 40, to which the steal time of the vCPU comes.
- */
-#define KVM_DIRTY_RING_BRINK		48
-
 /**
- * struct kvm_dirty_ring - a vCPU's dirty ring
- * @gfns: the entries, shared with user space, which may write any of them
- * @size: number of entries, a power of two; 0 if the VM has no rings
- * @soft_limit: number of used entries from which on KVM_RUN exits
- * @dirty_index: the next entry to fill; written by the thread that has the
- *	vCPU loaded
- * @last_slot: the kernel's copy of what was filled in last
- * @last_offset: likewise
- * @pushes: entries filled since the vCPU was created, for debugfs
- * @full_exits: exits because the ring was full, for debugfs
- * @reset_index: the next entry to reset; written under kvm->slots_lock
+ * enum kvm_dirty_room - for what a vCPU's ring must have room
+ * @KVM_DIRTY_ROOM_PAGE: one page
+ * @KVM_DIRTY_ROOM_MSR: setting one MSR, as of a list
+ * @KVM_DIRTY_ROOM_ASYNC_PF: mapping a page that the guest has waited for
+ * @KVM_DIRTY_ROOM_IOCTL: an ioctl of the vCPU that may write guest memory
+ * @KVM_DIRTY_ROOM_RUN: what KVM_RUN does before it looks at the soft limit:
+ *	take registers from user space, complete an exit for immediate_exit
+ * @KVM_DIRTY_ROOM_ENTRY: entering the guest, and all until the next entry
+ * @KVM_DIRTY_ROOM_NR: number of these
  *
- * Both indices run freely and are taken modulo @size where an entry is looked
- * up: @dirty_index - @reset_index is the number of used entries, 0 to @size.
- * They are the kernel's alone. Nothing that user space writes into @gfns moves
- * one of them past the other.
+ * dirty_ring.c says how many entries each of them takes, and why.
  */
-struct kvm_dirty_ring {
-	struct kvm_dirty_gfn *gfns;
-	u32 size;
-	u32 soft_limit;
-	u32 dirty_index;
-	u32 last_slot;
-	u64 last_offset;
-	u64 pushes;
-	u64 full_exits;
-	/* The harvester's CPU writes this one, so keep it off the vCPU's line. */
-	u32 reset_index ____cacheline_aligned_in_smp;
+enum kvm_dirty_room {
+	KVM_DIRTY_ROOM_PAGE,
+	KVM_DIRTY_ROOM_MSR,
+	KVM_DIRTY_ROOM_ASYNC_PF,
+	KVM_DIRTY_ROOM_IOCTL,
+	KVM_DIRTY_ROOM_RUN,
+	KVM_DIRTY_ROOM_ENTRY,
+	KVM_DIRTY_ROOM_NR
 };
 
 /**
@@ -69,13 +42,13 @@ struct kvm_dirty_ring {
  * @resets: calls of KVM_RESET_DIRTY_RINGS
  * @reset_entries: entries that these have freed
  * @ignored_entries: those of them that named no page of a tracked memslot
- * @spills: dirty pages that no ring took; counted without a lock
+ * @no_entry: dirty pages that no ring took; counted without a lock
  */
 struct kvm_dirty_ring_stat {
 	ulong resets;
 	ulong reset_entries;
 	ulong ignored_entries;
-	ulong spills;
+	ulong no_entry;
 };
 
 /* Lines of debugfs_entries[]. */
@@ -98,19 +71,53 @@ struct kvm_dirty_block {
 
 #ifdef CONFIG_HAVE_KVM_DIRTY_RING
 
+/**
+ * struct kvm_dirty_ring - a vCPU's dirty ring
+ * @gfns: the entries, shared with user space, which may write any of them
+ * @size: number of entries, a power of two; 0 if the VM has no rings
+ * @room: by enum kvm_dirty_room, how many entries must be empty
+ * @dirty_index: the next entry to fill; written by the thread that has the
+ *	vCPU loaded
+ * @last_slot: the kernel's copy of what was filled in last
+ * @last_offset: likewise
+ * @pushes: entries filled since the vCPU was created, for debugfs
+ * @full_exits: exits because the ring was full, for debugfs
+ * @reset_index: the next entry to reset; written under kvm->slots_lock
+ *
+ * Both indices run freely and are taken modulo @size where an entry is looked
+ * up: @dirty_index - @reset_index is the number of used entries, 0 to @size.
+ * They are the kernel's alone. Nothing that user space writes into @gfns moves
+ * one of them past the other.
+ */
+struct kvm_dirty_ring {
+	struct kvm_dirty_gfn *gfns;
+	u32 size;
+	u32 dirty_index;
+	u32 last_slot;
+	u64 last_offset;
+	u64 pushes;
+	u64 full_exits;
+	u32 room[KVM_DIRTY_ROOM_NR];
+	/* The harvester's CPU writes this one, so keep it off the vCPU's line. */
+	u32 reset_index ____cacheline_aligned_in_smp;
+};
+
 long kvm_dirty_ring_max_bytes(void);
 int kvm_dirty_ring_enable(struct kvm *kvm, const struct kvm_enable_cap *cap);
+int kvm_dirty_ring_enable_backup(struct kvm *kvm,
+				 const struct kvm_enable_cap *cap);
 int kvm_dirty_ring_create(struct kvm_vcpu *vcpu);
 void kvm_dirty_ring_destroy(struct kvm_vcpu *vcpu);
 int kvm_dirty_ring_mmap(struct kvm_vcpu *vcpu, struct vm_area_struct *vma);
 struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu, pgoff_t pgoff);
 void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset);
-bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu);
+bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu, enum kvm_dirty_room what);
+bool kvm_dirty_ring_has_room_for_ioctl(struct kvm_vcpu *vcpu,
+				       unsigned int ioctl);
+bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu, enum kvm_dirty_room what);
 u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu);
-bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu, unsigned int ioctl);
 int kvm_dirty_ring_reset(struct kvm *kvm);
-bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
 
 /**
  * kvm_arch_dirty_ring_hw_log_size - size of the hardware's own dirty log
@@ -124,8 +131,9 @@ u32 kvm_arch_dirty_ring_hw_log_size(void);
  * kvm_arch_dirty_ring_ioctl_reads - see whether an ioctl only reads a vCPU
  * @ioctl: an ioctl of a vCPU
  *
- * Return: true if @ioctl is known to write no guest memory on any way. False has
- * it wait for a reset, so it is right for all others, unknown ones included.
+ * Return: true if @ioctl is known to write no guest memory. False makes it fail
+ * while the ring has no room, so it is right for all others, unknown ones
+ * included.
  */
 bool kvm_arch_dirty_ring_ioctl_reads(unsigned int ioctl);
 
@@ -145,6 +153,9 @@ void kvm_arch_dirty_ring_reprotect(struct kvm *kvm,
 
 #else /* !CONFIG_HAVE_KVM_DIRTY_RING */
 
+struct kvm_dirty_ring {
+};
+
 static inline long kvm_dirty_ring_max_bytes(void)
 {
 	return 0;
@@ -152,6 +163,12 @@ static inline long kvm_dirty_ring_max_bytes(void)
 
 static inline int kvm_dirty_ring_enable(struct kvm *kvm,
 					const struct kvm_enable_cap *cap)
+{
+	return -EINVAL;
+}
+
+static inline int kvm_dirty_ring_enable_backup(struct kvm *kvm,
+					       const struct kvm_enable_cap *cap)
 {
 	return -EINVAL;
 }
@@ -183,7 +200,20 @@ static inline void kvm_dirty_ring_push(struct kvm *kvm,
 {
 }
 
-static inline bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
+static inline bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu,
+					   enum kvm_dirty_room what)
+{
+	return true;
+}
+
+static inline bool kvm_dirty_ring_has_room_for_ioctl(struct kvm_vcpu *vcpu,
+						     unsigned int ioctl)
+{
+	return true;
+}
+
+static inline bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu,
+					    enum kvm_dirty_room what)
 {
 	return false;
 }
@@ -193,20 +223,9 @@ static inline u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
 	return 0;
 }
 
-static inline bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu,
-					  unsigned int ioctl)
-{
-	return false;
-}
-
 static inline int kvm_dirty_ring_reset(struct kvm *kvm)
 {
 	return -ENOTTY;
-}
-
-static inline bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)
-{
-	return false;
 }
 
 #endif /* CONFIG_HAVE_KVM_DIRTY_RING */

@@ -386,7 +386,7 @@ inline guest()
 
 #if defined(HOSTILE)
 #define CAN_WRITE	false		/* see below */
-#elif defined(BREAK_NO_BRINK)
+#elif defined(BREAK_NO_ROOM)
 #define CAN_WRITE	true
 #else
 #define CAN_WRITE	(SIZE - USED(R) >= 1)
@@ -398,7 +398,7 @@ proctype vcpu(byte v)
 	bool done;
 
 	do
-	:: /* another ioctl, which kvm_dirty_ring_exhausted() does not refuse */
+	:: /* another ioctl, for which kvm_dirty_ring_has_room() */
 		d_step { CAN_WRITE -> about_to_push(p); write(p) };
 		push()
 	:: /* vcpu_run(): KVM_RUN exits, again and again, for a full ring */
@@ -407,7 +407,7 @@ proctype vcpu(byte v)
 			:: R.full_req && USED(R) < SOFT_LIMIT -> R.full_req = false
 			:: !R.full_req
 #ifdef HOSTILE
-			:: true		/* not KVM_RUN, and not refused: spill */
+			:: true		/* not KVM_RUN, and no test of room */
 #endif
 			fi
 		};

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * KVM dirty rings: each vCPU reports the guest pages that it dirties in an
- * array that it shares with user space. The life of an entry is told in
- * include/uapi/linux/kvm_dirty_ring.h, the use of the rings in
- * Documentation/virt/kvm/dirty-ring.rst.
+ * array that it shares with user space. include/uapi/linux/kvm.h has the life of
+ * an entry, Documentation/virt/kvm/dirty-ring.rst the use of the rings.
  *
  * Three parties touch a ring: the vCPU pushes, user space collects, and
  * KVM_RESET_DIRTY_RINGS resets. Each store-release below has one load-acquire
@@ -22,13 +21,13 @@
  *	reset_index (C)   <--------------------------	reset_index (C)
  *	slot, offset
  *
- * (A) Who sees a page as dirty sees which page it is. And as dirty_index is past
- *     the entry by then, a reset that user space calls after it has collected
- *     the entry does not stop short of it.
- * (B) Who sees an entry as collected may have it filled again: user space has
- *     read it.
- * (C) An entry is filled only after the reset is through with it, so that its
- *     "flags = 0" cannot wipe out a new "flags = DIRTY".
+ * (A) User space that sees DIRTY also sees slot and offset. And dirty_index is
+ *     past the entry by then, so a reset that follows the collection does not
+ *     stop short of the entry.
+ * (B) A reset that sees RESET comes after user space has read the entry, which
+ *     may be filled again.
+ * (C) A push fills an entry only after the reset has finished with it, so the
+ *     reset's "flags = 0" cannot overwrite a new "flags = DIRTY".
  *
  * The reset looks only at entries up to dirty_index: it never takes a RESET flag
  * that user space has forged on an entry to come for a collected page.
@@ -49,10 +48,37 @@
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
 #include <linux/vmalloc.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/kvm_dirty_ring.h>
+
+/* The largest ring: 1 MiB of entries. */
+#define MAX_ENTRIES	65536
+
+/*
+ * How many entries a ring must have empty before KVM does what may push.
+ *
+ * Writing guest memory without entering the guest takes WRITE_ENTRIES at most,
+ * for KVM_TRANSLATE in L2, with five levels of page tables in L2 and L1's EPT:
+ *
+ *	30	page tables of L1's EPT: (5 + 1) walks of 5 levels
+ *	 5	page tables of L2
+ *	 5	pages of L1's PML log
+ *	 1	steal time of the vCPU
+ *
+ * Setting an MSR takes fewer. Mapping a page that the guest has waited for takes
+ * its steal time, its token, and the page. A bitmap that takes what the rings do
+ * not makes these wait for nothing.
+ *
+ * One exit, up to the next entry, takes the pages that hardware has logged, and
+ * EXIT_ENTRIES for those that KVM writes. Documentation/virt/kvm/dirty-ring.rst
+ * has the emulated instructions that can write more. All these stay empty below
+ * the soft limit. KVM_RUN exits at the limit, not beyond it: that is one more.
+ */
+#define WRITE_ENTRIES	48
+#define EXIT_ENTRIES	64
 
 /* 64-gfn blocks that one hold of mmu_lock re-protects at most. */
 #define RESET_BLOCKS	32
@@ -64,8 +90,8 @@
  * @dirty: whether SPTEs were changed, and TLBs have to be flushed
  * @nr: number of @blocks in use
  * @recent: by a hash of the block, where in @blocks to look for it first. A
- *	guess, so that pages that come out of order share a block; a block that
- *	is not found there is opened anew, which does no harm
+ *	hint, so that pages out of order share a block; where it is wrong, one
+ *	block is in @blocks twice, which is harmless
  * @blocks: the pages
  */
 struct reset_batch {
@@ -88,9 +114,31 @@ static u32 ring_used(struct kvm_dirty_ring *ring)
 	return ring->dirty_index - smp_load_acquire(&ring->reset_index); /* (C) */
 }
 
-static u32 ring_reserved_entries(void)
+static bool ring_has_room(struct kvm_dirty_ring *ring, u32 used,
+			  enum kvm_dirty_room what)
 {
-	return KVM_DIRTY_RING_RESERVED + kvm_arch_dirty_ring_hw_log_size();
+	return ring->size - used >= ring->room[what];
+}
+
+/* Entries that stay empty below the soft limit. */
+static u32 reserved_entries(void)
+{
+	return EXIT_ENTRIES + kvm_arch_dirty_ring_hw_log_size();
+}
+
+static void set_room(struct kvm_dirty_ring *ring, bool backup)
+{
+	u32 write = backup ? 0 : WRITE_ENTRIES;
+	const u32 room[KVM_DIRTY_ROOM_NR] = {
+		[KVM_DIRTY_ROOM_PAGE]		= 1,
+		[KVM_DIRTY_ROOM_MSR]		= write,
+		[KVM_DIRTY_ROOM_ASYNC_PF]	= write,
+		[KVM_DIRTY_ROOM_IOCTL]		= write,
+		[KVM_DIRTY_ROOM_RUN]		= write,
+		[KVM_DIRTY_ROOM_ENTRY]		= reserved_entries() + 1,
+	};
+
+	memcpy(ring->room, room, sizeof(room));
 }
 
 /**
@@ -100,12 +148,12 @@ static u32 ring_reserved_entries(void)
  */
 long kvm_dirty_ring_max_bytes(void)
 {
-	return KVM_DIRTY_RING_MAX_ENTRIES * sizeof(struct kvm_dirty_gfn);
+	return MAX_ENTRIES * sizeof(struct kvm_dirty_gfn);
 }
 
 /*
- * The bitmaps of memslots that are older than the rings. What was written to
- * these memslots so far is known to the VMM: no vCPU exists.
+ * Free bitmaps that were allocated before rings were enabled. They report
+ * nothing that the VMM does not know: no vCPU exists.
  */
 static void free_bitmaps(struct kvm *kvm)
 {
@@ -138,8 +186,8 @@ static void free_bitmaps(struct kvm *kvm)
  * Context: Takes kvm->lock and kvm->slots_lock, may sleep.
  * Return: 0, or -EINVAL if the size is not a power of two, is less than a page
  * or leaves no entry below the soft limit, if flags are set, if the VM has
- * rings already or has a vCPU; -E2BIG if the size is beyond
- * KVM_DIRTY_RING_MAX_ENTRIES.
+ * rings already or has a vCPU; -E2BIG if the size is beyond that of the largest
+ * ring.
  */
 int kvm_dirty_ring_enable(struct kvm *kvm, const struct kvm_enable_cap *cap)
 {
@@ -150,7 +198,7 @@ int kvm_dirty_ring_enable(struct kvm *kvm, const struct kvm_enable_cap *cap)
 		return -EINVAL;
 
 	if (!is_power_of_2(size) || size < PAGE_SIZE ||
-	    size <= ring_reserved_entries() * sizeof(struct kvm_dirty_gfn))
+	    size <= reserved_entries() * sizeof(struct kvm_dirty_gfn))
 		return -EINVAL;
 
 	if (size > kvm_dirty_ring_max_bytes())
@@ -160,11 +208,60 @@ int kvm_dirty_ring_enable(struct kvm *kvm, const struct kvm_enable_cap *cap)
 	if (!kvm->created_vcpus && !kvm->dirty_ring_size) {
 		mutex_lock(&kvm->slots_lock);
 		WRITE_ONCE(kvm->dirty_ring_size, size);
-		kvm->dirty_ring_brink = KVM_DIRTY_RING_BRINK;
 		free_bitmaps(kvm);
 		mutex_unlock(&kvm->slots_lock);
 		r = 0;
 	}
+	mutex_unlock(&kvm->lock);
+
+	return r;
+}
+
+static bool tracks_memslots(struct kvm *kvm)
+{
+	struct kvm_memory_slot *slot;
+	int as_id;
+
+	for (as_id = 0; as_id < KVM_ADDRESS_SPACE_NUM; as_id++)
+		kvm_for_each_memslot(slot, __kvm_memslots(kvm, as_id))
+			if (kvm_slot_tracks_dirty(slot))
+				return true;
+	return false;
+}
+
+/**
+ * kvm_dirty_ring_enable_backup - back the rings of a VM up by bitmaps
+ * @kvm: the VM
+ * @cap: KVM_ENABLE_CAP's argument
+ *
+ * A ring belongs to a vCPU and has an end. A page that is written where no vCPU
+ * is loaded has no ring, and one that an ioctl writes may find no empty entry.
+ * From here on tracked memslots have a bitmap, which records such pages, and
+ * nothing waits for room in a ring but the entry of the guest.
+ *
+ * The bitmap is read and cleared as without rings. Few pages are recorded, so
+ * user space reads it once, when all vCPUs have stopped.
+ *
+ * Context: Takes kvm->lock and kvm->slots_lock, may sleep.
+ * Return: 0, or -EINVAL if flags or an argument are set, or if the VM has no
+ * rings, has a vCPU, tracks a memslot already, or has the backup already.
+ */
+int kvm_dirty_ring_enable_backup(struct kvm *kvm,
+				 const struct kvm_enable_cap *cap)
+{
+	int r = -EINVAL;
+
+	if (cap->flags || memchr_inv(cap->args, 0, sizeof(cap->args)))
+		return -EINVAL;
+
+	mutex_lock(&kvm->lock);
+	mutex_lock(&kvm->slots_lock);
+	if (kvm->dirty_ring_size && !kvm->dirty_ring_backup &&
+	    !kvm->created_vcpus && !tracks_memslots(kvm)) {
+		kvm->dirty_ring_backup = true;
+		r = 0;
+	}
+	mutex_unlock(&kvm->slots_lock);
 	mutex_unlock(&kvm->lock);
 
 	return r;
@@ -193,13 +290,13 @@ int kvm_dirty_ring_create(struct kvm_vcpu *vcpu)
 		return -ENOMEM;
 
 	ring->size = bytes / sizeof(*ring->gfns);
-	ring->soft_limit = ring->size - ring_reserved_entries();
+	set_room(ring, vcpu->kvm->dirty_ring_backup);
 	return 0;
 }
 
 /**
  * kvm_dirty_ring_destroy - free a vCPU's ring
- * @vcpu: the vCPU, not visible to anybody any more
+ * @vcpu: the vCPU, not visible to anybody, with or without a ring
  *
  * A mapping of the ring holds the vCPU's file, so none is left.
  */
@@ -269,8 +366,8 @@ static bool reported_last(struct kvm_dirty_ring *ring, u32 slot, u64 offset,
 		return false;
 
 	/*
-	 * Either we see that the entry was collected, or who collects it and
-	 * then reads the page sees what was written to it until now.
+	 * Either we see that the entry was collected, or user space, which
+	 * collects it and then reads the page, sees all writes until now.
 	 */
 	smp_mb();
 	return READ_ONCE(ring_entry(ring, ring->dirty_index - 1)->flags) ==
@@ -278,16 +375,17 @@ static bool reported_last(struct kvm_dirty_ring *ring, u32 slot, u64 offset,
 }
 
 /*
- * What no ring takes is recorded in the memslot's bitmap. In a VM with rings there
- * is one only with KVM_CAP_DIRTY_LOG_RING_SPILL; the page is lost without it.
+ * Record a page in the backup bitmap of its memslot. Without such a bitmap, the
+ * page is lost.
  */
-static noinline void spill_page(struct kvm *kvm,
-				const struct kvm_memory_slot *slot, u64 offset)
+static noinline void mark_in_backup(struct kvm *kvm,
+				    const struct kvm_memory_slot *slot,
+				    u64 offset)
 {
 	unsigned long *bitmap = READ_ONCE(slot->dirty_bitmap);
 
-	/* Two writers may count one. */
-	data_race(kvm->dirty_ring_stat.spills++);
+	/* Unlocked: concurrent pages may be undercounted. */
+	data_race(kvm->dirty_ring_stat.no_entry++);
 	if (bitmap)
 		set_bit_le(offset, bitmap);
 }
@@ -298,13 +396,11 @@ static noinline void spill_page(struct kvm *kvm,
  * @slot: the page's memslot
  * @offset: the page, an offset into @slot
  *
- * An entry that was not reset is never overwritten. That there is a free one is
- * seen to beforehand: who enters the guest stops at the soft limit, with room for
- * what one exit pushes (see KVM_DIRTY_RING_RESERVED), and who does not is refused
- * by kvm_dirty_ring_refuses().
+ * An entry that was not reset is never overwritten. Whatever may push asks
+ * kvm_dirty_ring_has_room() before, so that there is an empty one.
  *
- * Where no vCPU of @kvm is loaded on this CPU, or its ring has no free entry all
- * the same, the page spills.
+ * If no vCPU of @kvm is loaded on this CPU, or its ring has no empty entry all
+ * the same, the page is recorded in the backup bitmap, if there is one.
  *
  * Context: Any that may mark a page dirty; mmu_lock may be held.
  */
@@ -322,13 +418,13 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 
 	vcpu = __this_cpu_read(kvm_running_vcpu);
 	if (unlikely(!vcpu || vcpu->kvm != kvm))
-		goto spill;
+		goto backup;
 
 	ring = &vcpu->dirty_ring;
 	index = ring->dirty_index;
 	used = ring_used(ring);
-	if (unlikely(used >= ring->size))
-		goto spill;
+	if (unlikely(!ring_has_room(ring, used, KVM_DIRTY_ROOM_PAGE)))
+		goto backup;
 	if (unlikely(reported_last(ring, slot_id, offset, used)))
 		goto out;
 
@@ -342,37 +438,74 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 	ring->last_offset = offset;
 	ring->pushes++;
 
-	if (++used >= ring->soft_limit)
+	if (!ring_has_room(ring, ++used, KVM_DIRTY_ROOM_ENTRY))
 		kvm_make_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
 
 	trace_kvm_dirty_ring_push(vcpu->vcpu_id, slot_id, offset, used);
 out:
 	preempt_enable();
 	return;
-spill:
+backup:
 	preempt_enable();
-	spill_page(kvm, slot, offset);
+	mark_in_backup(kvm, slot, offset);
 }
+EXPORT_SYMBOL_GPL(kvm_dirty_ring_push);
 
 /**
- * kvm_dirty_ring_exhausted - see whether an ioctl could overrun the ring
+ * kvm_dirty_ring_has_room - ask whether a vCPU may do what pushes entries
  * @vcpu: the vCPU, whose mutex is held
+ * @what: what it is going to do
  *
- * Ioctls such as KVM_SET_MSRS write guest memory and never come to the soft
- * limit, which is looked at before the guest is entered. L1 can have a list of
- * MSRs set in one go.
- *
- * Return: true if the ring may have no room for what one ioctl pushes, one MSR of
- * a list, or one page for which the guest has waited; false otherwise, also where
- * the VM has no rings, or what they do not take is not lost.
+ * Return: true if the vCPU's ring has room for all that @what may push, or if the
+ * VM has no rings; false if @what must wait for a reset.
  */
-bool kvm_dirty_ring_exhausted(struct kvm_vcpu *vcpu)
+bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu, enum kvm_dirty_room what)
 {
 	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
 
-	return ring->size - ring_used(ring) < vcpu->kvm->dirty_ring_brink;
+	return ring_has_room(ring, ring_used(ring), what);
 }
-EXPORT_SYMBOL_GPL(kvm_dirty_ring_exhausted);
+EXPORT_SYMBOL_GPL(kvm_dirty_ring_has_room);
+
+/**
+ * kvm_dirty_ring_has_room_for_ioctl - ask whether a vCPU may handle an ioctl
+ * @vcpu: the vCPU, whose mutex is held
+ * @ioctl: its number
+ *
+ * Return: true if the vCPU's ring has room for what @ioctl may push. KVM_RUN asks
+ * for itself, and ioctls that only read the vCPU's state need no room.
+ */
+bool kvm_dirty_ring_has_room_for_ioctl(struct kvm_vcpu *vcpu,
+				       unsigned int ioctl)
+{
+	return kvm_dirty_ring_has_room(vcpu, KVM_DIRTY_ROOM_IOCTL) ||
+	       ioctl == KVM_RUN || kvm_arch_dirty_ring_ioctl_reads(ioctl);
+}
+
+/**
+ * kvm_dirty_ring_full_exit - ask whether KVM_RUN must exit for a full ring
+ * @vcpu: the vCPU
+ * @what: what KVM_RUN is going to do
+ *
+ * KVM_REQ_DIRTY_RING_FULL is pending while there is no room for an entry of the
+ * guest, and stays so until a reset has made room: each KVM_RUN until then exits.
+ *
+ * Return: true if kvm_run now holds KVM_EXIT_DIRTY_RING_FULL, false if there is
+ * room for @what.
+ */
+bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu, enum kvm_dirty_room what)
+{
+	if (kvm_dirty_ring_has_room(vcpu, what)) {
+		if (what == KVM_DIRTY_ROOM_ENTRY)
+			kvm_clear_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
+		return false;
+	}
+
+	vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+	vcpu->dirty_ring.full_exits++;
+	trace_kvm_dirty_ring_exit(vcpu->vcpu_id, ring_used(&vcpu->dirty_ring));
+	return true;
+}
 
 /**
  * kvm_dirty_ring_pushes - count the entries of a vCPU's ring
@@ -385,45 +518,6 @@ u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
 	return vcpu->dirty_ring.dirty_index;
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_pushes);
-
-/**
- * kvm_dirty_ring_refuses - see whether an ioctl has to wait for a reset
- * @vcpu: the vCPU, whose mutex is held
- * @ioctl: what user space asks of it
- *
- * Return: true if @ioctl may push more than there is room for. Not so KVM_RUN,
- * which exits for a full ring, nor what only reads the vCPU's state.
- */
-bool kvm_dirty_ring_refuses(struct kvm_vcpu *vcpu, unsigned int ioctl)
-{
-	return kvm_dirty_ring_exhausted(vcpu) && ioctl != KVM_RUN &&
-	       !kvm_arch_dirty_ring_ioctl_reads(ioctl);
-}
-
-/**
- * kvm_dirty_ring_full_exit - see whether KVM_RUN must exit for a full ring
- * @vcpu: the vCPU, which has KVM_REQ_DIRTY_RING_FULL pending
- *
- * The request stays pending until a reset has made room, so that each KVM_RUN
- * until then exits.
- *
- * Return: true if kvm_run now holds KVM_EXIT_DIRTY_RING_FULL, false if there is
- * room and the guest can be entered.
- */
-bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)
-{
-	u32 used = ring_used(&vcpu->dirty_ring);
-
-	if (used < vcpu->dirty_ring.soft_limit) {
-		kvm_clear_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
-		return false;
-	}
-
-	vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
-	vcpu->dirty_ring.full_exits++;
-	trace_kvm_dirty_ring_exit(vcpu->vcpu_id, used);
-	return true;
-}
 
 /* Re-protect what was gathered, and let others run. */
 static void batch_apply(struct reset_batch *batch)
@@ -440,7 +534,7 @@ static void batch_apply(struct reset_batch *batch)
 	cond_resched();
 }
 
-/* The caller has seen to it that there is a free block. */
+/* The caller makes sure that there is a free block. */
 static void batch_add(struct reset_batch *batch, struct kvm_memory_slot *slot,
 		      u64 offset)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A reader of KVM's dirty rings. The life of an entry, which all of this
- * follows, is drawn in <linux/kvm_dirty_ring.h>.
+ * follows, is drawn in <linux/kvm.h>.
  */
 #include <errno.h>
 #include <stddef.h>

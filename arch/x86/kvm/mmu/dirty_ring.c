@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Have pages that a dirty ring has reported be reported again.
+ * Dirty rings and page tables: report a page when it becomes writable, and make
+ * the next write to a reported page visible again.
  *
- * kvm_arch_mmu_enable_log_dirty_pt_masked() does that for the bitmap: it works
- * out a new SPTE, exchanges it for the old one and compares the two for all
- * that may have changed. Here a single bit goes, by an atomic instruction that
- * leaves the others to hardware, and what this bit means is all there is to
- * keep up with. A ring is reset page by page, so this is most of its cost.
+ * For the bitmap, kvm_arch_mmu_enable_log_dirty_pt_masked() does the latter: it
+ * computes a new SPTE, exchanges it for the old one, and compares both for all
+ * that may have changed. Here an atomic instruction clears a single bit and
+ * leaves the others to hardware, so that only the meaning of this bit matters.
+ * A ring is reset page by page, so this is most of its cost.
  */
 #include <linux/kvm_host.h>
 
@@ -16,14 +17,14 @@
 #include "tdp_iter.h"
 
 /*
- * Take from a leaf SPTE the bit that lets the guest write to the page with
- * nobody noticing: D where PML logs the pages that hardware makes dirty, else W.
+ * Clear the bit of a leaf SPTE that lets the guest write to the page unnoticed: D
+ * where PML logs the pages that hardware makes dirty, else W.
  *
- * What says that the page is dirty is D where A/D bits are in use and W where
- * they are not. If that bit goes, struct page has to say so.
+ * The page is dirty if D is set where A/D bits are in use, and if W is set where
+ * they are not. Before that bit is lost, struct page must be marked dirty.
  *
- * A W bit that fast_page_fault() sets behind our back is none of ours: the page
- * is reported after it was set.
+ * A W bit that fast_page_fault() sets concurrently is harmless: it reports the
+ * page after it has set the bit.
  */
 static __always_inline void track_next_write(u64 *sptep, bool pml)
 {
@@ -134,17 +135,17 @@ void kvm_arch_dirty_ring_reprotect(struct kvm *kvm,
 }
 
 /**
- * kvm_mmu_dirty_ring_spte - report the page of a new SPTE, if there is need to
+ * kvm_mmu_dirty_ring_spte - report the page of a new SPTE, if need be
  * @vcpu: the vCPU, whose VM has dirty rings
  * @gfn: the page
  * @old_spte: what maps it now, or anything that is not present
  * @spte: what is going to map it
  * @speculative: whether no guest access asks for it now
  *
- * A bitmap can be told of a page twice, or of many that nobody wrote, at no
- * cost. Shadow paging does so when it syncs a guest page table: all 512 pages,
- * in one exit, table after table. A ring has no room for that. So a page that
- * was reported and is still writable is not reported again, and a page of a
+ * In a bitmap, a page can be marked twice, or without having been written, at no
+ * cost. Shadow paging does so when it syncs a guest page table: it marks all 512
+ * pages, in one exit, table after table. A ring has no room for that. So a page
+ * that was reported and is still writable is not reported again. And a page of a
  * tracked memslot that no guest access asks for is not made writable: its first
  * write faults and reports it.
  *

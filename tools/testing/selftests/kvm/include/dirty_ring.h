@@ -6,6 +6,8 @@
 #ifndef SELFTEST_KVM_DIRTY_RING_H
 #define SELFTEST_KVM_DIRTY_RING_H
 
+#include <linux/kvm_dirty_ring.h>
+
 #include "kvm_util.h"
 #include "ring_reader.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Dirty rings for tests, and VMs that have them. <linux/kvm_dirty_ring.h>
- * describes the life of an entry.
+ * Dirty rings for tests, and VMs that have them. <linux/kvm.h> describes the life
+ * of an entry.
  */
 #define _GNU_SOURCE /* for program_invocation_name */
 #include <sys/mman.h>
