@@ -22,6 +22,8 @@
 #include "options.h"
 #include "dirty_ring_hostile/hostile.h"
 
+#define NR_TESTS	9
+
 unsigned int seed;
 uint64_t min_forged = 1000000;
 
@@ -29,6 +31,36 @@ struct ring_vm target, honest;
 
 uint64_t *forged;
 uint64_t reset_entries;
+
+/**
+ * test_passed() - report that a test has passed
+ * @fmt: as for printf()
+ */
+void test_passed(const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	ksft_test_result_pass("%s", text);
+}
+
+/**
+ * test_skipped() - report that a test was skipped
+ * @fmt: as for printf()
+ */
+void test_skipped(const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	ksft_test_result_skip("%s", text);
+}
 
 static void test_honest(void)
 {
@@ -90,7 +122,7 @@ int main(int argc, char *argv[])
 		ksft_exit_skip("this kernel has no dirty rings\n");
 
 	ksft_print_header();
-	ksft_set_plan(9);
+	ksft_set_plan(NR_TESTS);
 	ksft_print_msg("seed %u\n", seed);
 	sigaction(SIGUSR1, &kick, NULL);
 	forged = mmap(NULL, sizeof(*forged), PROT_READ | PROT_WRITE,
@@ -114,5 +146,7 @@ int main(int argc, char *argv[])
 	ksft_print_msg("seed %u: %lu entries forged\n", seed, *forged);
 	TEST_ASSERT(*forged >= min_forged, "less than %lu entries forged",
 		    min_forged);
+	TEST_ASSERT(ksft_test_num() == NR_TESTS, "%u tests of %u have a result",
+		    ksft_test_num(), NR_TESTS);
 	ksft_exit(!ksft_get_fail_cnt());
 }

@@ -229,6 +229,6 @@ void test_closed(void)
 		test_order(orders[i]);
 		test_order_in_use(orders[i]);
 	}
-	ksft_test_result_pass("VM, vCPU and ring closed in %zu orders, idle and in use\n",
-			      ARRAY_SIZE(orders));
+	test_passed("VM, vCPU and ring closed in %zu orders, idle and in use\n",
+		    ARRAY_SIZE(orders));
 }

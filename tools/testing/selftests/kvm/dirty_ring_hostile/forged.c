@@ -48,8 +48,8 @@ void test_exact(void)
 	if (stat != -1)
 		ring_vm_check_stat(&target, "dirty_ring_ignored_entry",
 				   stat + ignored);
-	ksft_test_result_pass("each forgery by itself: %lu forged, %lu reset, %lu ignored\n",
-			      *forged, reset_entries - before, ignored);
+	test_passed("each forgery by itself: %lu forged, %lu reset, %lu ignored\n",
+		    *forged, reset_entries - before, ignored);
 }
 
 /*
@@ -137,7 +137,7 @@ void test_unlogged(void)
 	name_unlogged();
 	if (!start_trace()) {
 		stop_trace();
-		ksft_test_result_skip("not logged: KVM cannot be traced here\n");
+		test_skipped("not logged: KVM cannot be traced here\n");
 		return;
 	}
 	run_job(UNLOGGED_MEM, UNLOGGED_PAGES, UNLOGGED_PAGES);
@@ -147,6 +147,6 @@ void test_unlogged(void)
 	TEST_ASSERT(!faults.known_pages && !faults.pml_full,
 		    "%u faults and %u times PML full, where nothing is logged",
 		    faults.known_pages, faults.pml_full);
-	ksft_test_result_pass("not logged: %lu pages written, no fault but %u of a new page\n",
-			      UNLOGGED_PAGES, faults.new_page);
+	test_passed("not logged: %lu pages written, no fault but %u of a new page\n",
+		    UNLOGGED_PAGES, faults.new_page);
 }

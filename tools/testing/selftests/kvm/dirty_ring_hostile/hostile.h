@@ -46,6 +46,13 @@ extern uint64_t *forged;
 /* Entries of the target that were reset. */
 extern uint64_t reset_entries;
 
+/*
+ * Results: kselftest.h keeps a count in each file that includes it, so only the
+ * main file reports them.
+ */
+void test_passed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void test_skipped(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* target.c: random numbers, the same ones for the same seed, ... */
 struct rng {
 	uint64_t state;

@@ -258,9 +258,9 @@ static void test_workers(const char *name, struct worker *workers, int nr)
 	stop_workers(workers, nr);
 	finish_job();
 	drain_target();
-	ksft_test_result_pass("%s: %lu forged, %lu reset\n", name,
-			      *forged - forged_before,
-			      reset_entries - reset_before);
+	test_passed("%s: %lu forged, %lu reset\n", name,
+		    *forged - forged_before,
+		    reset_entries - reset_before);
 }
 
 void test_storm(void)
@@ -370,8 +370,8 @@ void test_duel(void)
 	WRITE_ONCE(stop, true);
 	test_thread_join(&thread);
 	drain_target();
-	ksft_test_result_pass("entries fought for: %lu reset%s\n", count,
-			      yield ? ", on one CPU" : "");
+	test_passed("entries fought for: %lu reset%s\n", count,
+		    yield ? ", on one CPU" : "");
 }
 
 /*
@@ -434,5 +434,5 @@ void test_killed(void)
 	}
 	close(ready[0]);
 	close(ready[1]);
-	ksft_test_result_pass("killed while it resets, %u times\n", KILLS);
+	test_passed("killed while it resets, %u times\n", KILLS);
 }
