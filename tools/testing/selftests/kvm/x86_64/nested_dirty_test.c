@@ -28,43 +28,10 @@
 #include "processor.h"
 #include "vmx.h"
 #include "svm_util.h"
-#include "dirty_ring.h"
+#include "nested_dirty/nested_dirty.h"
 #include "kselftest.h"
 
-#define NR_VCPUS	2
-#define RING_BYTES	65536
-#define L2_STACK_WORDS	256
-
-/*
- * How often the first vCPU runs the script: pages are not mapped yet, and then
- * they are. The second one runs it once after that, on the same tables.
- */
-#define PASSES		2
-
-/* The tracked pages, mapped one to one by L1's page tables, which L2 shares. */
-#define TEST_SLOT	1
-#define TEST_MEM	0xc0000000
-#define TEST_PAGES	64
-
-/* Where L1 has the table that it changes, and L2 the page that KVM writes. */
-#define TABLE_GVA	0xd0000000
-#define INS_GVA		0xe0000000
-#define INS_PORT	0x2000
-
-/* With nested paging, page p of the memslot is page p ^ L2_SWAP to L2. */
-#define L2_SWAP		32
-
-/*
- * What the pages are for. The rest is written by nobody; these are all below
- * L2_SWAP, so L2 has none of them at the GPA of another.
- */
-#define L2_PAGES	GENMASK(14, 0)
-#define READ_PAGE	15
-#define L1_PAGES	GENMASK(23, 16)
-#define PML_PAGE	24	/* of L1, for L2 */
-#define L2_TABLE_PAGE	25	/* the page table that maps INS_GVA */
-#define INS_PAGE	26	/* what it maps */
-#define WINDOW		27	/* to L2, this page or the next */
+#define RING_ENTRIES	4096
 
 #define PTE_PRESENT	BIT_ULL(0)
 #define PTE_WRITABLE	BIT_ULL(1)
@@ -72,342 +39,6 @@
 #define PTE_AD		GENMASK_ULL(6, 5)
 #define PTE_ADDRESS	GENMASK_ULL(51, 12)
 #define EPTE_DIRTY	BIT_ULL(9)
-#define EPTP_AD		BIT_ULL(6)
-
-enum who { BY_L1, BY_L2 };
-
-enum op {
-	OP_WRITE,	/* the pages in .pages */
-	OP_READ,	/* likewise */
-	OP_INS,		/* have KVM write to INS_PAGE */
-	OP_REMAP,	/* exchange the page that L2 has at WINDOW */
-	OP_SYNC,	/* have the host look */
-	OP_DONE,
-};
-
-struct step {
-	enum who who;
-	enum op op;
-	uint64_t pages;
-};
-
-static const struct step script[] = {
-	/* The first write, the next one, other pages, none, reads. */
-	{ BY_L2, OP_WRITE, 0x000a }, { BY_L2, OP_SYNC },
-	{ BY_L2, OP_WRITE, 0x000a }, { BY_L2, OP_SYNC },
-	{ BY_L2, OP_WRITE, 0x010b }, { BY_L2, OP_SYNC },
-	{ BY_L2, OP_SYNC },
-	{ BY_L2, OP_READ, BIT(READ_PAGE) },
-	{ BY_L2, OP_WRITE, 0x010a }, { BY_L2, OP_SYNC },
-
-	/* L1 alone, both, L2 alone. */
-	{ BY_L1, OP_WRITE, 0x30000 }, { BY_L1, OP_SYNC },
-	{ BY_L2, OP_WRITE, 0x0001 },
-	{ BY_L1, OP_WRITE, 0x20000 }, { BY_L1, OP_SYNC },
-	{ BY_L2, OP_WRITE, 0x0101 }, { BY_L2, OP_SYNC },
-
-	/* A page that both have mapped is tracked in both mappings. */
-	{ BY_L1, OP_WRITE, 0x0001 }, { BY_L1, OP_SYNC },
-	{ BY_L2, OP_WRITE, 0x0001 }, { BY_L2, OP_SYNC },
-	{ BY_L1, OP_WRITE, 0x0001 }, { BY_L1, OP_SYNC },
-	{ BY_L2, OP_WRITE, 0x0001 },
-	{ BY_L1, OP_WRITE, 0x0001 }, { BY_L1, OP_SYNC },
-	{ BY_L2, OP_WRITE, 0x0001 }, { BY_L2, OP_SYNC },
-
-	/* KVM writes for L2, and walks L2's page tables for that. */
-	{ BY_L2, OP_INS, BIT(INS_PAGE) }, { BY_L2, OP_SYNC },
-	{ BY_L2, OP_INS, BIT(INS_PAGE) }, { BY_L2, OP_SYNC },
-
-	/* L1 changes what L2 has mapped, between two writes of L2. */
-	{ BY_L2, OP_WRITE, BIT(WINDOW) }, { BY_L2, OP_SYNC },
-	{ BY_L2, OP_WRITE, BIT(WINDOW) | 0x0003 },
-	{ BY_L1, OP_REMAP },
-	{ BY_L2, OP_WRITE, BIT(WINDOW) | 0x0003 }, { BY_L2, OP_SYNC },
-	{ BY_L2, OP_WRITE, BIT(WINDOW) | 0x0103 }, { BY_L2, OP_SYNC },
-	{ BY_L1, OP_REMAP }, { BY_L1, OP_SYNC },
-	{ BY_L2, OP_WRITE, BIT(WINDOW) | 0x0002 }, { BY_L2, OP_SYNC },
-	{ BY_L2, OP_SYNC },
-
-	{ BY_L1, OP_DONE },
-};
-
-/* What the guests share, in a page of its own, which each step writes. */
-static struct {
-	uint64_t step;
-	uint64_t pass;
-	uint64_t number;	/* of the last write */
-	uint64_t swap;		/* L2_SWAP, or 0 without nested paging */
-	uint64_t entry;		/* where L1 has the entry that maps WINDOW */
-	uint64_t keep;		/* bits of it that stay when it is changed */
-	bool flush;		/* it was changed */
-	uint64_t ad;		/* bits of EPTP, see EPTP_AD */
-	uint64_t pml;		/* GPA of L1's PML page, or 0 */
-} shared __aligned(4096);
-
-/* Guests. */
-
-static void access_pages(uint64_t pages, enum op op, uint64_t swap)
-{
-	uint64_t page;
-
-	for (page = 0; page < TEST_PAGES; page++) {
-		uint64_t *word = (void *)(TEST_MEM + (page ^ swap) * 4096);
-
-		if (!(pages & BIT(page)))
-			continue;
-		if (op == OP_READ)
-			READ_ONCE(*word);
-		else
-			WRITE_ONCE(*word, ++shared.number);
-	}
-}
-
-static void ins(void)
-{
-	uint64_t gva = INS_GVA;
-
-	asm volatile("insb" : "+D"(gva) : "d"(INS_PORT) : "memory");
-}
-
-/* To WINDOW from the page after it, or back. */
-static void remap(void)
-{
-	uint64_t *entry = (uint64_t *)shared.entry;
-	uint64_t pages = TEST_MEM / 4096 + WINDOW;
-
-	WRITE_ONCE(*entry, (*entry & shared.keep) |
-			   ((*entry & PTE_ADDRESS) == pages * 4096 ?
-			    pages + 1 : pages) * 4096);
-	shared.flush = true;
-}
-
-static bool test_and_clear_flush(void)
-{
-	bool flush = shared.flush;
-
-	shared.flush = false;
-	return flush;
-}
-
-/* Return: false at the end of the script, true if the other is to go on. */
-static bool take_steps(enum who me)
-{
-	const struct step *step;
-
-	for (;;) {
-		step = &script[shared.step];
-		if (step->who != me)
-			return true;
-
-		switch (step->op) {
-		case OP_WRITE:
-		case OP_READ:
-			access_pages(step->pages, step->op,
-				     me == BY_L2 ? shared.swap : 0);
-			break;
-		case OP_INS:
-			ins();
-			break;
-		case OP_REMAP:
-			remap();
-			break;
-		case OP_SYNC:
-			GUEST_SYNC(shared.step);
-			break;
-		case OP_DONE:
-			if (++shared.pass >= PASSES)
-				return false;
-			shared.step = 0;
-			continue;
-		}
-		shared.step++;
-	}
-}
-
-static void l2_vmx(void)
-{
-	for (;;) {
-		take_steps(BY_L2);
-		vmcall();
-	}
-}
-
-static void l2_svm(void)
-{
-	for (;;) {
-		take_steps(BY_L2);
-		asm volatile("vmmcall" : : : "memory");
-	}
-}
-
-/* SDM vol. 3, "INVEPT": type 2 is all contexts. */
-static void invept_all(void)
-{
-	static const uint64_t desc[2];
-
-	asm volatile("invept %0, %1" : : "m"(desc), "r"(2ul) : "cc", "memory");
-}
-
-static void l1_vmx_options(void)
-{
-	vmwrite(EPT_POINTER, (vmreadz(EPT_POINTER) & ~EPTP_AD) | shared.ad);
-
-	if (shared.pml) {
-		vmwrite(SECONDARY_VM_EXEC_CONTROL,
-			vmreadz(SECONDARY_VM_EXEC_CONTROL) |
-			SECONDARY_EXEC_ENABLE_PML);
-		vmwrite(PML_ADDRESS, shared.pml);
-		vmwrite(GUEST_PML_INDEX, 511);
-	}
-}
-
-static void l1_vmx(struct vmx_pages *vmx)
-{
-	unsigned long l2_stack[L2_STACK_WORDS];
-	bool launched = false;
-
-	shared.step = 0;
-	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
-	GUEST_ASSERT(load_vmcs(vmx));
-	prepare_vmcs(vmx, l2_vmx, &l2_stack[L2_STACK_WORDS]);
-	if (vmx->eptp_gpa)
-		l1_vmx_options();
-
-	while (take_steps(BY_L1)) {
-		if (vmx->eptp_gpa && test_and_clear_flush())
-			invept_all();
-		GUEST_ASSERT(!(launched ? vmresume() : vmlaunch()));
-		launched = true;
-		GUEST_ASSERT(vmreadz(VM_EXIT_REASON) == EXIT_REASON_VMCALL);
-		GUEST_ASSERT(!vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) +
-				      vmreadz(VM_EXIT_INSTRUCTION_LEN)));
-	}
-
-	/* KVM writes vmcs12 to its page. */
-	GUEST_ASSERT(!vmclear(vmx->vmcs_gpa));
-	GUEST_SYNC(shared.step);
-	GUEST_DONE();
-}
-
-static void l1_svm(struct svm_test_data *svm)
-{
-	unsigned long l2_stack[L2_STACK_WORDS];
-	struct vmcb *vmcb = svm->vmcb;
-
-	shared.step = 0;
-	generic_svm_setup(svm, l2_svm, &l2_stack[L2_STACK_WORDS]);
-
-	while (take_steps(BY_L1)) {
-		vmcb->control.tlb_ctl = test_and_clear_flush() ?
-					TLB_CONTROL_FLUSH_ALL_ASID :
-					TLB_CONTROL_DO_NOTHING;
-		run_guest(vmcb, svm->vmcb_gpa);
-		GUEST_ASSERT(vmcb->control.exit_code == SVM_EXIT_VMMCALL);
-		vmcb->save.rip += 3;	/* vmmcall */
-	}
-
-	GUEST_SYNC(shared.step);
-	GUEST_DONE();
-}
-
-/* The host. */
-
-/**
- * struct memory - a memslot, and what is known of its pages
- * @name: for messages
- * @slot: its id
- * @gpa: where it begins
- * @npages: its size
- * @hva: its memory
- * @copy: what it held at the last look
- * @reported: pages that KVM has reported since
- * @may: why a page may be reported and unchanged, or NULL
- * @mapped: how often a page was, because it was mapped
- */
-struct memory {
-	const char *name;
-	uint32_t slot;
-	uint64_t gpa;
-	uint64_t npages;
-	char *hva;
-	char *copy;
-	unsigned long *reported;
-	const char **may;
-	uint8_t *mapped;
-};
-
-struct variant;
-
-#define MAX_REASONS	8
-#define MAX_COMPLAINTS	20
-
-/**
- * struct reason - why pages were reported and had not changed
- * @why: the reason
- * @pages: how many pages
- */
-struct reason {
-	const char *why;
-	unsigned int pages;
-};
-
-/**
- * struct test - a VM under test
- * @variant: what L1 does
- * @vm: the VM
- * @rings: its vCPUs' dirty rings, if they have any
- * @vcpu: the vCPU that runs
- * @mem: its memory: all the rest, and the tracked pages
- * @pass: how often the script was run to its end
- * @at: the next step of the script
- * @remapped: whether WINDOW is the next page to L2
- * @was_remapped: whether L1 has changed a table
- * @written: pages that were written since the last look
- * @touched: pages that were accessed
- * @by_l2: pages that L2 has written
- * @bad: what was wrong
- * @looks: how often the host has looked
- * @pages: how many pages were reported then
- * @unchanged: those of them that had not changed
- */
-struct test {
-	const struct variant *variant;
-	struct kvm_vm *vm;
-	struct dirty_ring rings[NR_VCPUS];
-	uint32_t vcpu;
-	struct memory mem[2];
-	unsigned int pass;
-	unsigned int at;
-	bool remapped;
-	bool was_remapped;
-	uint64_t written;
-	uint64_t touched;
-	uint64_t by_l2;
-	unsigned int bad;
-	unsigned int looks;
-	unsigned int pages;
-	struct reason unchanged[MAX_REASONS];
-};
-
-/**
- * struct variant - how L1 runs L2
- * @name: for messages
- * @paging: with nested paging
- * @ad: bit of EPTP
- * @pml: L1 has the pages that L2 writes logged
- * @l1: L1's code
- * @supported: whether KVM can do that
- * @prepare: allocates what L1 needs, on each vCPU
- */
-struct variant {
-	const char *name;
-	bool paging;
-	uint64_t ad;
-	bool pml;
-	void (*l1)(void *arg);
-	bool (*supported)(struct kvm_vm *vm);
-	uint64_t (*prepare)(struct test *t, vm_vaddr_t *args);
-};
 
 /* The entry for @addr in a table of @level, of x86 or EPT. */
 static uint64_t *table_entry(struct kvm_vm *vm, uint64_t root_gpa,
@@ -554,31 +185,23 @@ static uint64_t prepare_svm(struct test *t, vm_vaddr_t *args)
 }
 
 static const struct variant vmx_variants[] = {
-	{ "L2 with EPT", true, EPTP_AD, false, (void *)l1_vmx, has_ept_ad,
+	{ "L2 with EPT", true, EPTP_AD, false, l1_vmx, has_ept_ad,
 	  prepare_vmx },
-	{ "L2 with EPT, no A/D bits", true, 0, false, (void *)l1_vmx, has_ept,
+	{ "L2 with EPT, no A/D bits", true, 0, false, l1_vmx, has_ept,
 	  prepare_vmx },
-	{ "L2 with EPT and PML", true, EPTP_AD, true, (void *)l1_vmx, has_pml,
+	{ "L2 with EPT and PML", true, EPTP_AD, true, l1_vmx, has_pml,
 	  prepare_vmx },
-	{ "L2 without EPT", false, 0, false, (void *)l1_vmx, always,
+	{ "L2 without EPT", false, 0, false, l1_vmx, always,
 	  prepare_vmx },
 };
 
 static const struct variant svm_variants[] = {
-	{ "L2 with NPT", true, 0, false, (void *)l1_svm, has_npt, prepare_svm },
-	{ "L2 without NPT", false, 0, false, (void *)l1_svm, always,
+	{ "L2 with NPT", true, 0, false, l1_svm, has_npt, prepare_svm },
+	{ "L2 without NPT", false, 0, false, l1_svm, always,
 	  prepare_svm },
 };
 
-/* Harvesting. */
-
-static void collect_bitmap(struct test *t)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(t->mem); i++)
-		kvm_vm_get_dirty_log(t->vm, t->mem[i].slot, t->mem[i].reported);
-}
+/* Reporting. */
 
 static void add_page(uint32_t slot, uint64_t offset, void *data)
 {
@@ -587,190 +210,6 @@ static void add_page(uint32_t slot, uint64_t offset, void *data)
 	TEST_ASSERT(slot < ARRAY_SIZE(t->mem) && offset < t->mem[slot].npages,
 		    "entry for slot 0x%x offset 0x%lx", slot, offset);
 	set_bit(offset, t->mem[slot].reported);
-}
-
-/* The pages that L1 and L2 write are in the ring of the vCPU that runs them. */
-static void collect_ring(struct test *t)
-{
-	uint32_t i, n;
-
-	for (i = 0; i < NR_VCPUS; i++) {
-		n = dirty_ring_collect(&t->rings[i], t->vm, UINT32_MAX,
-				       add_page, t);
-		TEST_ASSERT(!n || i == t->vcpu,
-			    "%u entries of vCPU %u, vCPU %u runs", n, i,
-			    t->vcpu);
-	}
-}
-
-static bool has_ring(struct test *t)
-{
-	return t->rings[0].gfns;
-}
-
-/* Judging. */
-
-static void complain(struct test *t, struct memory *mem, uint64_t page,
-		     const char *what)
-{
-	if (t->bad++ < MAX_COMPLAINTS)
-		ksft_print_msg("pass %u step %u: page %lu of %s: %s\n", t->pass,
-			       t->at, page, mem->name, what);
-}
-
-static const char *why_unchanged(struct test *t, struct memory *mem,
-				 uint64_t page)
-{
-	if (mem->may[page])
-		return mem->may[page];
-
-	/*
-	 * A page that is accessed for the first time is mapped for writing
-	 * where it can be, and is reported then. L1 and L2 have mappings of
-	 * their own.
-	 */
-	if (mem->slot != TEST_SLOT && mem->mapped[page] < 2) {
-		mem->mapped[page]++;
-		return "mapped for the first time, by L1 or by L2";
-	}
-
-	/*
-	 * Shadow paging syncs all of a table that L1 has changed, and marks
-	 * each page that the table maps as dirty. A ring has no room for that.
-	 */
-	if (!has_ring(t) && mem->slot == TEST_SLOT && t->was_remapped &&
-	    t->touched & BIT(page))
-		return "synced after L1 changed the table that maps it";
-
-	return NULL;
-}
-
-static void check_unchanged(struct test *t, struct memory *mem, uint64_t page)
-{
-	const char *why = why_unchanged(t, mem, page);
-	struct reason *reason = t->unchanged;
-
-	if (!why) {
-		complain(t, mem, page, "reported, not written");
-		return;
-	}
-
-	while (reason->why && reason->why != why)
-		reason++;
-	reason->why = why;
-	reason->pages++;
-}
-
-static void look_at(struct test *t, struct memory *mem)
-{
-	uint64_t page;
-
-	for (page = 0; page < mem->npages; page++) {
-		char *copy = mem->copy + page * 4096;
-		char *now = mem->hva + page * 4096;
-		bool reported = test_bit(page, mem->reported);
-		bool changed = memcmp(now, copy, 4096);
-
-		t->pages += reported;
-		if (changed && !reported)
-			complain(t, mem, page, "written, not reported");
-		if (reported && !changed)
-			check_unchanged(t, mem, page);
-		if (changed)
-			memcpy(copy, now, 4096);
-	}
-	bitmap_zero(mem->reported, mem->npages);
-}
-
-/* The guest has done what the script says, and nothing else. */
-static void check_script(struct test *t)
-{
-	const uint64_t others = BIT(L2_TABLE_PAGE) |
-				(t->variant->pml ? BIT(PML_PAGE) : 0);
-	struct memory *mem = &t->mem[TEST_SLOT];
-	uint64_t page, changed = 0;
-
-	for (page = 0; page < TEST_PAGES; page++)
-		if (memcmp(mem->hva + page * 4096, mem->copy + page * 4096,
-			   4096))
-			changed |= BIT(page);
-
-	TEST_ASSERT((changed & ~others) == t->written,
-		    "step %u: pages 0x%lx changed, 0x%lx written", t->at,
-		    changed, t->written);
-	t->written = 0;
-}
-
-static void look(struct test *t)
-{
-	int i;
-
-	if (has_ring(t))
-		collect_ring(t);
-	else
-		collect_bitmap(t);
-
-	check_script(t);
-	for (i = 0; i < ARRAY_SIZE(t->mem); i++)
-		look_at(t, &t->mem[i]);
-	/* The first look of a pass sees the last of what was synced. */
-	if (t->at == 1)
-		t->was_remapped = false;
-	t->looks++;
-}
-
-/* Follow the script to the step at which the guest is. */
-static void follow(struct test *t, unsigned int to)
-{
-	while (t->at != to) {
-		const struct step *step = &script[t->at++];
-		uint64_t pages = step->pages;
-
-		if (step->op == OP_DONE) {
-			t->at = 0;
-			t->pass++;
-		}
-		if (step->op == OP_REMAP) {
-			t->remapped = !t->remapped;
-			t->was_remapped = true;
-		}
-		if (pages & BIT(WINDOW) && t->remapped)
-			pages ^= BIT(WINDOW) | BIT(WINDOW + 1);
-		t->touched |= pages;
-		if (step->op == OP_WRITE || step->op == OP_INS) {
-			t->written |= pages;
-			if (step->who == BY_L2)
-				t->by_l2 |= pages;
-		}
-	}
-}
-
-/*
- * KVM has logged for L1, as hardware would: each page that L2 wrote, as a GPA
- * of L2, and the page table that KVM has walked for L2.
- */
-static void check_l1_pml(struct test *t)
-{
-	uint64_t *log = (void *)(t->mem[TEST_SLOT].hva + PML_PAGE * 4096);
-	const uint64_t window = BIT(WINDOW) | BIT(WINDOW + 1);
-	uint64_t logged = 0;
-	int i;
-
-	for (i = 511; i >= 0 && log[i]; i--) {
-		uint64_t page = (log[i] - TEST_MEM) / 4096;
-
-		TEST_ASSERT(!(log[i] % 4096) && page < TEST_PAGES,
-			    "L1's PML entry %d is 0x%lx", i, log[i]);
-		logged |= BIT(page ^ L2_SWAP);
-	}
-	/* Its GPA did not change by what L1 mapped there. */
-	logged |= logged & window ? window : 0;
-
-	if ((logged & ~BIT(L2_TABLE_PAGE)) != t->by_l2) {
-		t->bad++;
-		ksft_print_msg("L1's PML: pages 0x%lx logged, 0x%lx written\n",
-			       logged, t->by_l2);
-	}
 }
 
 /* Setting up. */
@@ -792,7 +231,12 @@ static void add_memory(struct test *t, int i, const char *name, uint64_t gpa,
 	TEST_ASSERT(mem->copy && mem->may && mem->mapped, "no memory");
 }
 
-static void create_vm(struct test *t, bool ring)
+static const struct tracked_slot slots[] = {
+	{ 0, DEFAULT_GUEST_PHY_PAGES },
+	{ TEST_SLOT, TEST_PAGES },
+};
+
+static void create_vm(struct test *t, const struct dirty_tracker *tracker)
 {
 	struct kvm_vm *vm;
 	uint32_t i;
@@ -800,16 +244,23 @@ static void create_vm(struct test *t, bool ring)
 	vm = vm_create(VM_MODE_DEFAULT, DEFAULT_GUEST_PHY_PAGES, O_RDWR);
 	kvm_vm_elf_load(vm, program_invocation_name, 0, 0);
 	vm_create_irqchip(vm);
-	if (ring)
-		vm_enable_dirty_ring(vm, RING_BYTES);
+	t->vm = vm;
+	t->tracking = (struct dirty_tracking) {
+		.tracker = tracker,
+		.vm = vm,
+		.nr_vcpus = NR_VCPUS,
+		.slots = slots,
+		.nr_slots = ARRAY_SIZE(slots),
+		.report = add_page,
+		.data = t,
+		.ring_entries = RING_ENTRIES,
+	};
+	dirty_tracking_enable(&t->tracking);
 	for (i = 0; i < NR_VCPUS; i++) {
 		vm_vcpu_add_default(vm, i, t->variant->l1);
 		vcpu_set_cpuid(vm, i, kvm_get_supported_cpuid());
-		if (ring)
-			dirty_ring_map(&t->rings[i], vm, i, RING_BYTES /
-				       sizeof(struct kvm_dirty_gfn));
 	}
-	t->vm = vm;
+	dirty_tracking_begin(&t->tracking);
 }
 
 /* L2 has a page table of its own: in TEST_SLOT, at a GPA that is not L1's. */
@@ -888,41 +339,42 @@ static void teardown(struct test *t)
 }
 
 /* The library does not map the data of struct kvm_run. */
-static void answer_ins(struct test *t, uint8_t number)
+static void answer_ins(struct test *t, uint32_t vcpu_id, uint8_t number)
 {
-	struct kvm_run *run = vcpu_state(t->vm, t->vcpu);
+	struct kvm_run *run = vcpu_state(t->vm, vcpu_id);
 	uint8_t *data;
 
 	TEST_ASSERT(run->io.direction == KVM_EXIT_IO_IN && run->io.size == 1 &&
 		    run->io.count == 1, "not an INSB");
 
 	data = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
-		    vcpu_get_fd(t->vm, t->vcpu), run->io.data_offset);
+		    vcpu_get_fd(t->vm, vcpu_id), run->io.data_offset);
 	TEST_ASSERT(data != MAP_FAILED, "mmap failed, errno: %i", errno);
 	*data = number;
 	munmap(data, 4096);
 }
 
 /* Run a vCPU to the end of the script. */
-static void run_script(struct test *t)
+static void run_script(struct test *t, uint32_t vcpu_id)
 {
-	struct kvm_run *run = vcpu_state(t->vm, t->vcpu);
-	unsigned int number = t->vcpu * 128;
+	struct kvm_run *run = vcpu_state(t->vm, vcpu_id);
+	unsigned int number = vcpu_id * 128;
 	struct ucall uc;
 
+	t->tracking.writer = vcpu_id;
 	for (;;) {
-		vcpu_run(t->vm, t->vcpu);
+		vcpu_run(t->vm, vcpu_id);
 		TEST_ASSERT(run->exit_reason == KVM_EXIT_IO,
 			    "exit %u (%s), last look at pass %u step %u",
 			    run->exit_reason,
 			    exit_reason_str(run->exit_reason), t->pass, t->at);
 
 		if (run->io.port == INS_PORT) {
-			answer_ins(t, ++number);
+			answer_ins(t, vcpu_id, ++number);
 			continue;
 		}
 
-		switch (get_ucall(t->vm, t->vcpu, &uc)) {
+		switch (get_ucall(t->vm, vcpu_id, &uc)) {
 		case UCALL_SYNC:
 			follow(t, uc.args[1]);
 			look(t);
@@ -951,34 +403,32 @@ static void account(struct test *t)
 			       reason->why);
 }
 
-static void run_test(const struct variant *variant, bool ring)
+static void run_test(const struct variant *variant,
+		     const struct dirty_tracker *tracker)
 {
-	const char *tracker = ring ? "ring" : "bitmap";
 	struct test t = { .variant = variant };
-	int i;
 
-	if (ring && !dirty_ring_max_entries()) {
-		ksft_test_result_skip("ring: not offered\n");
+	if (!dirty_tracker_supported(tracker)) {
+		ksft_test_result_skip("%s: not offered\n", tracker->name);
 		return;
 	}
 
-	create_vm(&t, ring);
+	create_vm(&t, tracker);
 	if (!variant->supported(t.vm)) {
-		ksft_test_result_skip("%s, %s: not offered to L1\n", tracker,
-				      variant->name);
+		ksft_test_result_skip("%s, %s: not offered to L1\n",
+				      tracker->name, variant->name);
 	} else {
 		setup(&t);
-		run_script(&t);
+		run_script(&t, 0);
 		if (variant->pml)
 			check_l1_pml(&t);
-		t.vcpu = 1;
-		run_script(&t);
+		run_script(&t, 1);
 		account(&t);
-		ksft_test_result(!t.bad, "%s, %s\n", tracker, variant->name);
+		ksft_test_result(!t.bad, "%s, %s\n", tracker->name,
+				 variant->name);
 		teardown(&t);
 	}
-	for (i = 0; ring && i < NR_VCPUS; i++)
-		dirty_ring_unmap(&t.rings[i]);
+	dirty_tracking_end(&t.tracking);
 	kvm_vm_free(t.vm);
 }
 
@@ -986,17 +436,17 @@ int main(void)
 {
 	bool svm = nested_svm_supported();
 	const struct variant *variants = svm ? svm_variants : vmx_variants;
-	int i, nr = svm ? ARRAY_SIZE(svm_variants) : ARRAY_SIZE(vmx_variants);
+	int nr = svm ? ARRAY_SIZE(svm_variants) : ARRAY_SIZE(vmx_variants);
+	int i, j;
 
 	if (!svm)
 		nested_vmx_check_supported();
 
 	ksft_print_header();
-	ksft_set_plan(2 * nr);
-	for (i = 0; i < nr; i++) {
-		run_test(&variants[i], false);
-		run_test(&variants[i], true);
-	}
+	ksft_set_plan(nr * nr_dirty_trackers);
+	for (i = 0; i < nr; i++)
+		for (j = 0; j < nr_dirty_trackers; j++)
+			run_test(&variants[i], dirty_trackers[j]);
 
 	if (ksft_get_fail_cnt())
 		ksft_exit_fail();

@@ -6,8 +6,8 @@
  * It tells what it reads from CR4 (RAX) and which exception it has got since the
  * last report (RDX, 0: none), and is told in RSI what to do with RDI.
  */
-#ifndef SELFTEST_KVM_CR4_PROBE_H
-#define SELFTEST_KVM_CR4_PROBE_H
+#ifndef SELFTEST_KVM_CR4_RESERVED_BITS_PROBE_H
+#define SELFTEST_KVM_CR4_RESERVED_BITS_PROBE_H
 
 #define REPORT_PORT	0xe0
 
@@ -52,4 +52,4 @@ bool vmx_enter(bool launch);
 extern char probe32[], fault_stubs32[], probe32_end[];
 #endif
 
-#endif /* SELFTEST_KVM_CR4_PROBE_H */
+#endif /* SELFTEST_KVM_CR4_RESERVED_BITS_PROBE_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "cr4_probe.h"
+#include "probe.h"
 
 #define HOST_RSP	0x6c14
 #define HOST_RIP	0x6c16
