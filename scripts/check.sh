@@ -31,6 +31,11 @@ if [ -z "${LINUX:-}" ]; then
 		check "git am of the whole on $other" env LINUX="$other" scripts/series.sh --check
 	done
 fi
+for cc in gcc clang; do
+	check "selftests build by $cc for x86-64-v2, without a warning" \
+		env SELFTESTS_CC=$cc SELFTESTS_CFLAGS="-march=x86-64-v2 -Werror" \
+		scripts/selftests.sh
+done
 before=$failed
 check "kernel, selftests and virtual hardware build" \
 	make --no-print-directory built

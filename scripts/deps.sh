@@ -9,7 +9,7 @@
 
 packages=(
 	# the kernel and its tests
-	git make gcc libc6-dev bc flex bison libelf-dev libssl-dev perl rsync
+	git make gcc clang libc6-dev bc flex bison libelf-dev libssl-dev perl rsync
 	cpio xz-utils zstd ccache
 	# the emulators
 	g++ bochsbios vgabios busybox-static

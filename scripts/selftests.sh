@@ -4,8 +4,9 @@
 # as they stand in the source tree. They are kept in the cache by what they
 # were made from, and taken from there when nothing changed.
 #
-#   scripts/selftests.sh [--tree DIR]
+#   [SELFTESTS_CC=clang] [SELFTESTS_CFLAGS="FLAG ..."] scripts/selftests.sh [--tree DIR]
 #
+# Another compiler or further flags make another folder, e.g. build/selftests-clang.
 # With --tree, another tree's, to the cache only.
 
 . "$(dirname "$0")/lib.sh"
@@ -15,10 +16,15 @@ plain_git
 sources=(Makefile scripts include/uapi include/asm-generic arch/x86/include/uapi
 	arch/x86/entry/syscalls tools)
 
+cc=${SELFTESTS_CC:-gcc} cflags=${SELFTESTS_CFLAGS:-}
+name=$(printf 'selftests-%s' "$cc $cflags" | tr -cs '[:alnum:]=.' - |
+	sed 's/^selftests-gcc-*/selftests-/; s/-*$//')
+
 key() {
 	{
 		git -C "$tree" ls-tree "$(work_tree_id "$tree")" "${sources[@]}"
-		gcc --version
+		"$cc" --version
+		echo "$cflags"
 		cat "$0"
 	} | sha256sum | cut -c1-16
 }
@@ -40,16 +46,17 @@ build() {
 	mkdir "$out/kvm"
 	make -C "$tree/tools/testing/selftests/kvm" OUTPUT="$out/kvm" \
 		INSTALL_HDR_PATH="$out/usr" KSFT_KHDR_INSTALL_DONE=1 \
-		CC='ccache gcc' USERLDFLAGS=-static
+		CC="ccache $cc" USERCFLAGS="$cflags${quiet:+ $quiet}" \
+		USERLDFLAGS=-static
 	make -C "$tree/tools/kvm/dirty_ring" OUTPUT="$out/kvm" \
-		KHDR="$out/usr/include" CC='ccache gcc' LDFLAGS=-static
+		KHDR="$out/usr/include" CC="ccache $cc" LDFLAGS=-static
 	keep
 }
 
 deliver() {
-	mkdir -p "$BUILD/selftests"
-	rsync -rp --checksum --delete "$cached/" "$BUILD/selftests/"
-	say "selftests: build/selftests ($key)"
+	mkdir -p "$BUILD/$name"
+	rsync -rp --checksum --delete "$cached/" "$BUILD/$name/"
+	say "selftests: build/$name ($key)"
 }
 
 tree=$BUILD/linux deliver=deliver
@@ -59,10 +66,14 @@ case $* in
 *) die "usage: ${0##*/} [--tree DIR]" ;;
 esac
 [ -d "$tree" ] || die "no ${tree#"$TOP"/}: 'make tree' first"
+[ -n "$(command -v "$cc")" ] || die "no compiler $cc"
+# The tests' Makefile asks for -no-pie, of which -static has no need.
+quiet=''
+[[ $cc != *clang* ]] || quiet=-Qunused-arguments
 out=$tree/build-selftests
 key=$(key)
 cached=$CACHE/selftests/$key
 # One build at a time: another checkout may be at the same tests.
-make_once() { [ -d "$cached" ] || step "build selftests" build; }
+make_once() { [ -d "$cached" ] || step "build $name" build; }
 [ -d "$cached" ] || locked selftests make_once
 $deliver
