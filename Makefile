@@ -43,7 +43,7 @@ check: deps
 
 ## A console on the booted host
 shell: built
-	@lab/shell.sh $(ON_HARDWARE)
+	@lab/boot.sh --console $(ON_HARDWARE)
 
 ## Data races in KVM: KCSAN, the ring tests, two CPUs of SVM
 races:
@@ -53,21 +53,19 @@ races:
 
 ## Stock QEMU migrates guests on the booted host, with rings and bitmaps
 migrate: built
-	@lab/migrate/run.sh --hw "$(HARDWARE)" --kernel build/$(CONFIG)/bzImage \
-		--times "$(N)"
+	@N="$(N)" lab/run.sh migration $(ON_HARDWARE) --tests "$(TEST)"
 
 ## libvirt migrates a domain with a dirty ring (SVM)
 migrate-libvirt: built
-	@lab/migrate/libvirt.sh --hw "$(or $(filter-out vtx,$(HARDWARE)),svm)" \
-		--kernel build/$(CONFIG)/bzImage
+	@lab/run.sh libvirt $(ON_HARDWARE) --hw "$(or $(filter-out vtx,$(HARDWARE)),svm)"
 
 ## out/migrate-svm.svg from the figures of `make migrate`
 plots: deps
-	@lab/migrate/plot.sh
+	@suites/migration/plot.sh
 
 ## Instructions per dirtied page, ours and the unpatched base
 bench: built base-kernel
-	@bench/run.sh --hw "$(HARDWARE)" --host build/$(CONFIG)/bzImage
+	@lab/run.sh bench $(ON_HARDWARE)
 
 # What all machines need. The emulators build while the kernel does.
 .PHONY: built
@@ -87,7 +85,7 @@ deps:
 
 ## Break the feature on purpose: which mutants do the tests kill? (MUTANT="names")
 mutants: built
-	@verification/mutants.sh $(MUTANT)
+	@lab/run.sh mutants $(ON_HARDWARE) --hw "$(HW)" --tests "$(MUTANT)"
 
 ## Search the model of the rings' protocol, and the ordering of its accesses
 model: deps

@@ -1,33 +1,76 @@
 # SPDX-License-Identifier: GPL-2.0
-# Reading the lab's tables. Sourced after lab/lib.sh.
-# shellcheck shell=bash
+# Reading the tables: machines, tests, what is known to fail. Sourced after
+# lab/lib.sh; SUITE is a suite's folder, or empty.
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
 
-MACHINES=${LAB_MACHINES:-$LAB/machines.tab}
-TESTS=${LAB_TESTS:-$LAB/tests.tab}
-KNOWN=${LAB_KNOWN:-$LAB/known.tab}
-TRAITS=$LAB/kernels.tab
+MACHINE_KEYS='model cpus memory has lacks arg icount again'
+TEST_KEYS='on kernel alone'
 
 rows() { sed '/^#/d;/^[[:space:]]*$/d' "$1"; }
 
-# machines_of HW SET: the machines of a hardware that belong to a set.
-machines_of() {
-	rows "$MACHINES" | awk -v hw="$1" -v set="$2" '
-		$2 == hw && ("," $6 ",") ~ ("," set ",") { print $1 }'
+# read_machines: the lab's and the suite's, in their order.
+declare -A machine_hw machine_sets machine_keys
+machine_names=()
+read_machines() {
+	local name hw sets keys file
+	local -A defaults=()
+	for file in "$LAB/machines.tab" ${SUITE:+"$SUITE/machines.tab"}; do
+		[ -f "$file" ] || continue
+		while read -r name hw sets keys; do
+			if [ "$name" = '*' ]; then
+				defaults[$hw]+=" $keys"
+				continue
+			fi
+			machine_names+=("$name")
+			machine_hw[$name]=$hw machine_sets[$name]=$sets
+			machine_keys[$name]="${defaults[$hw]:-} $keys"
+		done < <(rows "$file")
+	done
 }
 
-first_machine() { rows "$MACHINES" | awk -v hw="$1" '$2 == hw && !n++ { print $1 }'; }
+# keys WHERE ALLOWED WORDS: KEY=VALUE words to `key`.
+declare -A key
+keys() {
+	local word
+	local -a words
+	read -ra words <<<"$3"
+	key=()
+	for word in "${words[@]}"; do
+		[[ $word = *=* && " $2 " = *" ${word%%=*} "* ]] ||
+			die "$1: no such key: $word"
+		case $word in
+		arg=*) key[arg]+=" ${word#*=}" ;;
+		*) key[${word%%=*}]=${word#*=} ;;
+		esac
+	done
+}
 
-# load_machine NAME: set the variables that emulator() wants, HAS, and TIMES, by
-# how much all takes longer on KERNEL.
+# machines_of HW: their names
+machines_of() {
+	local name
+	for name in "${machine_names[@]}"; do
+		[ "${machine_hw[$name]}" != "$1" ] || echo "$name"
+	done
+}
+
+# load_machine NAME [KEYS]: set the variables that emulator() wants, HAS, AGAIN,
+# and TIMES, by how much all takes longer on KERNEL. KEYS come on top.
 load_machine() {
-	local row
-	row=$(rows "$MACHINES" | awk -v name="$1" '$1 == name')
-	[ -n "$row" ] || die "no such machine: ${1:-(none for this hardware)}"
-	# shellcheck disable=SC2034 # SETS is read here to get it out of the way
-	read -r MACHINE HW MODEL CPUS MEMORY SETS HAS ARGS <<<"$row"
+	local word lacks
+	[ -n "${machine_hw[${1:-none}]:-}" ] ||
+		die "no such machine: ${1:-(none for this hardware)}"
+	MACHINE=$1 HW=${machine_hw[$1]}
+	keys "machine $1" "$MACHINE_KEYS" "${machine_keys[$1]} ${2:-}"
+	MODEL=${key[model]:-} CPUS=${key[cpus]:-1} MEMORY=${key[memory]:-}
+	ARGS=${key[arg]:-} ICOUNT=${key[icount]:-} AGAIN=${key[again]:-}
+	HAS=,${key[has]:-},
 	if [ "$HW" = kvm ]; then
-		HAS+=,$(grep -oEw -m 1 "vmx|svm" /proc/cpuinfo | head -n 1)
+		HAS+=$(grep -oEw -m 1 "vmx|svm" /proc/cpuinfo | head -n 1),
 	fi
+	lacks=${key[lacks]:-}
+	for word in ${lacks//,/ }; do
+		HAS=${HAS//,$word,/,}
+	done
 	load_kernel
 }
 
@@ -39,43 +82,47 @@ load_kernel() {
 	[ -f "$config" ] || return 0
 	while read -r option word times; do
 		grep -qxF "$option" "$config" || continue
-		[ "$word" = - ] || HAS+=,$word
+		[ "$word" = - ] || HAS+=$word,
 		[ "$times" -le "$TIMES" ] || TIMES=$times
-	done < <(rows "$TRAITS")
+	done < <(rows "$LAB/traits.tab")
 }
+
+# in_list WORD LIST: is it one of LIST, which is comma-separated?
+in_list() { [[ ,$2, = *,$1,* ]]; }
 
 # has WORD,...: does the loaded machine have all of them?
 has() {
 	local word
 	for word in ${1//,/ }; do
-		case ",$HAS," in
-		*",$word,"*) ;;
-		*) [ "$word" = - ] || return 1 ;;
-		esac
+		[ "$word" = - ] || in_list "$word" "$HAS" || return 1
 	done
 }
 
-# tests_of SET NAMES: "name needs limit command" of the tests that the loaded machine
-# is to run. NAMES, where not empty, picks tests by name or by program, from
-# all sets.
-tests_of() {
-	local name sets needs limit command
-	rows "$TESTS" | while read -r name sets needs limit command; do
-		if [ -n "$2" ]; then
-			picked "$name" "${command%% *}" "$2" || continue
-		else
-			[[ ,$sets, = *,$1,* ]] || continue
-		fi
-		! has "$needs" || echo "$name $needs $((limit * TIMES)) $command"
+# load_test ROW: a line of tests.tab, as the loaded machine is to run it. What
+# its keys say of the machine is left in `extra`.
+load_test() {
+	local word words
+	read -r name sets needs limit command <<<"$1"
+	words=$keys_of_all
+	if [[ $command = *' -- '* ]]; then
+		words+=" ${command%%' -- '*}" command=${command#*' -- '}
+	fi
+	keys "test $name" "$TEST_KEYS $MACHINE_KEYS" "$words"
+	on=${key[on]:-} kernel=${key[kernel]:-host} alone=${key[alone]:-} extra=
+	for word in $words; do
+		in_list "${word%%=*}" "${TEST_KEYS// /,}" || extra+=" $word"
 	done
+	[ "$kernel" = host ] && [ -z "$extra" ] || alone=1
+	adjust
+	limit=$((limit * TIMES))
 }
 
-# picked NAME PROGRAM WORDS
+# picked WORDS: is the loaded test one of them, by name or by program?
 picked() {
-	local word
-	for word in $3; do
+	local word program=${command%% *}
+	for word in $1; do
 		case $word in
-		"$1" | "$2" | "${2##*/}") return 0 ;;
+		"$name" | "$program" | "${program##*/}") return 0 ;;
 		esac
 	done
 	return 1
@@ -85,7 +132,8 @@ picked() {
 # in the way that FILE, its output, shows.
 known_failure() {
 	local name machine words reason
-	rows "$KNOWN" | while read -r name machine words reason; do
+	[ -f "$SUITE/known.tab" ] || return 0
+	rows "$SUITE/known.tab" | while read -r name machine words reason; do
 		# shellcheck disable=SC2053 # a pattern
 		if [[ $name = "$1" && $MACHINE = $machine ]] &&
 			grep -aqE "$words" "$2"; then

@@ -8,7 +8,7 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/parts.sh"
-. "$TOP/scripts/tally.sh"
+. "$TOP/scripts/ktap.sh"
 plain_git
 
 tree=$BUILD/bisect

@@ -5,7 +5,7 @@
 #   [HW=...] [MATRIX=smoke|full] [TEST=...] [CONFIG=NAME] scripts/check.sh
 
 . "$(dirname "$0")/lib.sh"
-. "$TOP/scripts/tally.sh"
+. "$TOP/scripts/ktap.sh"
 
 cd "$TOP"
 hw=${HW:-$(lab/setup.sh detect)}
@@ -40,10 +40,9 @@ before=$failed
 check "kernel, selftests and virtual hardware build" \
 	make --no-print-directory built
 [ "$failed" -eq "$before" ] || finish
-suite "lab's own checks" lab/selfcheck.sh --hw "$hw" --kernel "$kernel"
+suite "lab's own checks" suites/selfcheck/check.sh --hw "$hw" --kernel "$kernel"
 suite "parts" scripts/bisect.sh --parts
 suite "tests (${MATRIX:-smoke})" lab/run.sh --hw "$hw" --kernel "$kernel" \
-	--bin "$BUILD/selftests" --set "${MATRIX:-smoke}" --tests "${TEST:-}" \
-	--logs "$BUILD/logs/lab"
-suite "migration" lab/migrate/run.sh --hw "$hw" --kernel "$kernel" --set check
+	--set "${MATRIX:-smoke}" --tests "${TEST:-}"
+suite "migration" lab/run.sh migration --hw "$hw" --kernel "$kernel" --set check
 finish

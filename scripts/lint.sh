@@ -7,7 +7,7 @@
 #   scripts/lint.sh
 
 . "$(dirname "$0")/lib.sh"
-. "$TOP/scripts/tally.sh"
+. "$TOP/scripts/ktap.sh"
 plain_git
 
 tree=$BUILD/linux

@@ -6,7 +6,7 @@
 #   scripts/selfcheck.sh
 
 . "$(dirname "$0")/lib.sh"
-. "$TOP/scripts/tally.sh"
+. "$TOP/scripts/ktap.sh"
 
 work=$BUILD/selfcheck
 root=$work/repo

@@ -13,8 +13,8 @@
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"
-# shellcheck source=scripts/tally.sh
-. "$TOP/scripts/tally.sh"
+# shellcheck source=scripts/ktap.sh
+. "$TOP/scripts/ktap.sh"
 
 model=$TOP/verification/model
 ordering=$TOP/verification/ordering

@@ -1,14 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Debian's libvirt migrates a domain with a dirty ring on the booted host: the tests
-# of libvirt/tests.tab, run by lab/run.sh. They are too large for the VT-x machines.
+# Pack Debian's libvirt, QEMU and the guest for a machine: build/libvirt/.
 #
-#   lab/migrate/libvirt.sh [options of lab/run.sh]
+#   suites/libvirt/pack.sh
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
 
-here=$TOP/lab/migrate
+here=$TOP/suites/libvirt
 out=$BUILD/libvirt
 libs=usr/lib/x86_64-linux-gnu
 programs=(
@@ -43,20 +42,19 @@ pack() {
 	unpack "$@"
 	files=$(libraries)
 	mkdir lab
-	cp "$BUILD"/migrate/{qemu-system-x86_64,guest.bin} "$here/libvirt/domain.xml" lab/
+	cp "$BUILD"/migrate/{qemu-system-x86_64,guest.bin} "$here/domain.xml" lab/
 	# shellcheck disable=SC2046,SC2086 # one word a file; links, and what they point to
 	tar -cf "$out/libvirt.tar" lab lib lib64 usr/lib64 usr/share/libvirt/cpu_map \
 		"${programs[@]}" $files $(realpath --relative-to=. $files)
 }
 
-"$here/build.sh"
+[ $# -eq 0 ] || die "usage: ${0##*/}"
+"$TOP/suites/migration/build.sh"
 # All libraries of the daemon and its driver are among what virsh needs.
 clients=$("$TOP/scripts/fetch.sh" all bookworm libvirt-clients)
 daemon=$("$TOP/scripts/fetch.sh" deb bookworm libvirt-daemon)
 driver=$("$TOP/scripts/fetch.sh" deb bookworm libvirt-daemon-driver-qemu)
 rm -rf "$out"
 mkdir -p "$out/root"
-cp "$here/libvirt/on-host.sh" "$out/"
+cp "$here/on-host.sh" "$out/"
 (cd "$out/root" && step "pack libvirt" pack {"$clients","$daemon","$driver"}/*.deb)
-LAB_TESTS=$here/libvirt/tests.tab exec "$TOP/lab/run.sh" --hw svm --bin "$out" \
-	--logs "$BUILD/logs/libvirt" "$@"

@@ -4,7 +4,7 @@
 # a lab machine's memory: KVM only, one machine type, none of the optional features.
 # Prints the program's path. It is kept in the cache by what it was made from.
 #
-#   lab/migrate/qemu.sh
+#   suites/migration/qemu.sh
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# A picture of out/migrate-syncs.csv (run.sh), one for each hardware in it:
+# A picture of out/migrate-syncs.csv (`make migrate`), one for each hardware in it:
 # out/migrate-svm.svg, out/migrate-vtx.svg. That of SVM stands in the document, too:
 # build/linux/Documentation/virt/kvm/dirty-ring-syncs.svg, for `make refresh`.
 #
-#   lab/migrate/plot.sh
+#   suites/migration/plot.sh
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
@@ -24,7 +24,7 @@ tidy() {
 }
 
 plot() {
-	gnuplot -e "figures='$1'; picture='$2'" "$TOP/lab/migrate/plot.gp"
+	gnuplot -e "figures='$1'; picture='$2'" "$TOP/suites/migration/plot.gp"
 	tidy "$2"
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# The CSV of run.sh as a table. Of run/page it shows the first figure of a row, the
+# The CSV of the bench as a table. Of run/page it shows the first figure of a row, the
 # random one of the smallest slot: the others hardly differ.
 
 BEGIN { FS = "," }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# Goals (FIGURE FACTOR LIMIT, see goals.tab) against the figures in `csv`: KTAP.
+# Goals (FIGURE FACTOR LIMIT, see goals.tab) against the figures in `csv`: one
+# verdict each.
 
 function read_figures(	name, key, i)
 {
@@ -26,30 +27,14 @@ function value(word)
 function verdict(	have, limit, machine)
 {
 	machine = substr($1, 1, index($1, ",") - 1)
-	if (!(machine in measured)) {
-		skipped++
-		return "ok " n " " $1 " # SKIP " machine " was not measured"
-	}
+	if (!(machine in measured))
+		return "ok " $1 " # SKIP " machine " was not measured"
 	have = value($1)
 	limit = value($3)
-	if (have != "" && limit != "" && have + 0 <= $2 * limit) {
-		passed++
-		return "ok " n " " $1 " = " have " <= " $2 * limit
-	}
-	failed++
-	return "not ok " n " " $1 " = " (have == "" ? "nothing" : have " > " $2 * limit)
+	if (have != "" && limit != "" && have + 0 <= $2 * limit)
+		return "ok " $1 " = " have " <= " $2 * limit
+	return "not ok " $1 " = " (have == "" ? "nothing" : have " > " $2 * limit)
 }
 
-BEGIN {
-	read_figures()
-	print "TAP version 13"
-}
-{
-	n++
-	print verdict()
-}
-END {
-	printf "1..%d\n%d passed, %d failed, %d skipped\n",
-		n, passed, failed, skipped
-	exit failed > 0 || !passed
-}
+BEGIN { read_figures() }
+{ print verdict() }

@@ -3,12 +3,12 @@
 # Make what a migration needs on the booted host, in build/migrate/: QEMU, the
 # guest, and the program that migrates it.
 #
-#   lab/migrate/build.sh
+#   suites/migration/build.sh
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
 
-here=$TOP/lab/migrate
+here=$TOP/suites/migration
 out=$BUILD/migrate
 
 # The guest counts in ebx, see guest.c.
