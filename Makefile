@@ -27,6 +27,13 @@ SHELL := /bin/bash
 	bench deps setup tree kernel \
 	base-kernel selftests refresh series bisect model mutants lint docs clean
 
+# What a run leaves for `make report`, and what was asked for.
+RECORD = scripts/record.sh
+export MADE_BY := $(strip make $(MAKECMDGOALS) $(foreach v,HW MATRIX CONFIG N \
+	LINUX,$(if $(filter file,$(origin $v)),,$(if $($v),$v=$($v)))))
+CHECK = check-$(MATRIX)$(if $(filter-out host,$(CONFIG)),-$(CONFIG))
+CHECK_ON = $(if $(LINUX),-on-$(notdir $(LINUX)))
+
 HARDWARE = $(or $(HW),$(shell lab/setup.sh detect))
 ON_HARDWARE = --hw "$(HARDWARE)" --kernel build/$(CONFIG)/bzImage
 
@@ -35,11 +42,11 @@ help:
 
 ## The main job: build the host kernel, boot it, run the dirty ring tests
 run: built
-	@lab/run.sh $(ON_HARDWARE) --set run --tests "$(TEST)"
+	@$(RECORD) run lab/run.sh $(ON_HARDWARE) --set run --tests "$(TEST)"
 
 ## All checks: lint, round trip, the lab's own, the smoke matrix
 check: deps
-	@scripts/check.sh
+	@$(RECORD) $(CHECK)$(CHECK_ON) scripts/check.sh
 
 ## A console on the booted host
 shell: built
@@ -48,16 +55,19 @@ shell: built
 ## Data races in KVM: KCSAN, the ring tests, two CPUs of SVM
 races:
 	@$(MAKE) --no-print-directory CONFIG=kcsan HW="$(or $(HW),svm)" built
-	@lab/run.sh --hw "$(or $(HW),svm)" --kernel build/kcsan/bzImage \
+	@$(RECORD) races lab/run.sh --hw "$(or $(HW),svm)" \
+		--kernel build/kcsan/bzImage \
 		--set races --tests "$(TEST)"
 
 ## Stock QEMU migrates guests on the booted host, with rings and bitmaps
 migrate: built
-	@N="$(N)" lab/run.sh migration $(ON_HARDWARE) --tests "$(TEST)"
+	@N="$(N)" $(RECORD) --keep out/migrate.csv migrate \
+		lab/run.sh migration $(ON_HARDWARE) --tests "$(TEST)"
 
 ## libvirt migrates a domain with a dirty ring (SVM)
 migrate-libvirt: built
-	@lab/run.sh libvirt $(ON_HARDWARE) --hw "$(or $(filter-out vtx,$(HARDWARE)),svm)"
+	@$(RECORD) migrate-libvirt lab/run.sh libvirt $(ON_HARDWARE) \
+		--hw "$(or $(filter-out vtx,$(HARDWARE)),svm)"
 
 ## out/migrate-svm.svg from the figures of `make migrate`
 plots: deps
@@ -65,7 +75,7 @@ plots: deps
 
 ## Instructions per dirtied page, ours and the unpatched base
 bench: built base-kernel
-	@lab/run.sh bench $(ON_HARDWARE)
+	@$(RECORD) --keep out/bench.csv bench lab/run.sh bench $(ON_HARDWARE)
 
 # What all machines need. The emulators build while the kernel does.
 .PHONY: built
@@ -85,7 +95,7 @@ deps:
 
 ## Break the feature on purpose: which mutants do the tests kill? (MUTANT="names")
 mutants: built
-	@lab/run.sh mutants $(ON_HARDWARE) --hw "$(HW)" --tests "$(MUTANT)"
+	@$(RECORD) mutants lab/run.sh mutants $(ON_HARDWARE) --hw "$(HW)" --tests "$(MUTANT)"
 
 ## Search the model of the rings' protocol, and the ordering of its accesses
 model: deps
