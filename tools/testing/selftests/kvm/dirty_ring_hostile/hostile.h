@@ -5,6 +5,8 @@
 #ifndef SELFTEST_KVM_HOSTILE_H
 #define SELFTEST_KVM_HOSTILE_H
 
+#include <linux/compiler.h>
+
 #include "test_util.h"
 #include "kvm_util.h"
 #include "dirty_ring_vm.h"
@@ -50,8 +52,8 @@ extern uint64_t reset_entries;
  * Results: kselftest.h keeps a count in each file that includes it, so only the
  * main file reports them.
  */
-void test_passed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void test_skipped(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void __printf(1, 2) test_passed(const char *fmt, ...);
+void __printf(1, 2) test_skipped(const char *fmt, ...);
 
 /* target.c: random numbers, the same ones for the same seed, ... */
 struct rng {
