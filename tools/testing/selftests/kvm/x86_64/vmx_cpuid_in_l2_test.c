@@ -22,6 +22,9 @@
 
 #define CPUID_80000001_EDX_RDTSCP	BIT(27)
 
+/* handle_ud() runs on it, too, and FXSAVE before that takes 512 bytes. */
+#define L2_STACK_WORDS		512
+
 #define UD_VECTOR		6
 #define RDTSCP_LENGTH		3
 
@@ -57,13 +60,13 @@ static void l2_guest_code(void)
 
 static void l1_guest_code(struct vmx_pages *vmx)
 {
-	unsigned long l2_stack[64];
+	unsigned long l2_stack[L2_STACK_WORDS];
 	uint64_t control;
 	bool launched = false;
 
 	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
 	GUEST_ASSERT(load_vmcs(vmx));
-	prepare_vmcs(vmx, l2_guest_code, &l2_stack[ARRAY_SIZE(l2_stack)]);
+	prepare_vmcs(vmx, l2_guest_code, &l2_stack[L2_STACK_WORDS]);
 	control = vmreadz(SECONDARY_VM_EXEC_CONTROL);
 	GUEST_ASSERT(!(control & SECONDARY_EXEC_ENABLE_RDTSCP));
 
