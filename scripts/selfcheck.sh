@@ -220,7 +220,7 @@ make_series
 check "another version" refused 'must be Linux 5.10.y, .* is 5.15' run 5.15.8 tree.sh
 check "no such base" refused 'does not exist' run none tree.sh
 check "a patch that is not in series" with_series /nine/d 'not in series: early/Change-nine'
-check "a step without its patch" with_series 's/Change-nine/Change-ten/' 'is in series, but not there'
+check "a step without its patch" with_series 's/Change-nine/Change-ten/' 'in series, but not there: early.Change-ten'
 check "a step below another part's heading" with_series 's,^early/Change,late/Change,' 'below the heading of early'
 check "a part that needs a later one" with_series 's/early:/early needs late:/' 'early needs late, which does not come before'
 check "a heading that is none" with_series 's/part late.*/part late, the second/' "not a part's heading"
