@@ -34,8 +34,9 @@ judged() {
 	local title line reason
 	title=$(awk -v name="$2" '$1 == name' "$here/tests.tab" |
 		sed -E 's/^([^[:space:]]+[[:space:]]+){4}//; s/^.* -- //')
-	line=$(grep -v ': retried, ' "$logs/ktap.$1" |
-		grep -F -m 1 -A 1 ": $title")
+	line=$(awk -v title=": $title" '
+		!/: retried, / && index($0, title) { print; getline; print; exit }' \
+		"$logs/ktap.$1")
 	reason=$(sed -n '2s/^# //p' <<<"$line")
 	echo "${line/$'\n'# /$'\n'reason: }"
 	line=${line%%$'\n'*}
