@@ -129,6 +129,10 @@ refresh: deps
 series: tree
 	@scripts/series.sh
 
+## Does each part build, with the parts that it needs?
+parts: deps
+	@scripts/bisect.sh --parts
+
 ## Does each step build?
 bisect: tree
 	@scripts/bisect.sh

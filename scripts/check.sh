@@ -41,7 +41,6 @@ check "kernel, selftests and virtual hardware build" \
 	make --no-print-directory built
 [ "$failed" -eq "$before" ] || finish
 suite "lab's own checks" suites/selfcheck/check.sh --hw "$hw" --kernel "$kernel"
-suite "parts" scripts/bisect.sh --parts
 suite "tests (${MATRIX:-smoke})" lab/run.sh --hw "$hw" --kernel "$kernel" \
 	--set "${MATRIX:-smoke}" --tests "${TEST:-}"
 suite "migration" lab/run.sh migration --hw "$hw" --kernel "$kernel" --set check
