@@ -21,6 +21,17 @@
 struct kvm_vm *vm;
 bool is_vmx;
 
+void result(const char *what)
+{
+	ksft_test_result(!faults, "%s: %s\n", here.name, what);
+	faults = 0;
+}
+
+void skip(const char *why)
+{
+	ksft_test_result_skip("%s: %s\n", here.name, why);
+}
+
 /* In the unpaged VM's memory. */
 #define FLAT_MEM	0xc0000000
 #define FLAT_SLOT	1
@@ -164,7 +175,7 @@ static void test_pcide_and_cr3(void)
 	run_to_report();
 	arrive("L1, CR3[11:0] not 0", false);
 	if (reserved(PCIDE_BIT)) {
-		ksft_test_result_skip("%s: no PCID\n", here.name);
+		skip("no PCID");
 	} else {
 		vcpu_sregs_get(vm, VCPU_ID, &sregs);
 		sregs.cr3 |= 0x018;

@@ -138,12 +138,6 @@ void arrive(const char *name, bool vmx_operation)
 	here.vmx_operation = vmx_operation;
 }
 
-void result(const char *what)
-{
-	ksft_test_result(!faults, "%s: %s\n", here.name, what);
-	faults = 0;
-}
-
 void sweep_all(void)
 {
 	int step = 0;

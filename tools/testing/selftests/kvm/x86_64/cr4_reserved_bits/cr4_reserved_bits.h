@@ -106,7 +106,6 @@ void check_mov(int what, uint64_t from, uint64_t to);
 void sweep(void);
 void sweep_all(void);
 void hide_in_use(void);
-void result(const char *what);
 
 /* exits.c: which writes exit */
 void owns_fsgsbase(void);
@@ -115,5 +114,9 @@ void owns_fsgsbase(void);
 void test_nested(void);
 
 void create_vm(void *guest_code);
+
+/* The main file counts results: kselftest.h gives each file its own counters. */
+void result(const char *what);
+void skip(const char *why);
 
 #endif /* SELFTEST_KVM_CR4_RESERVED_BITS_H */

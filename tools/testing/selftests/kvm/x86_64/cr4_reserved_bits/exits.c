@@ -97,8 +97,7 @@ void owns_fsgsbase(void)
 	struct kvm_sregs sregs;
 
 	if (reserved(FSGSBASE_BIT) || !tracefs()) {
-		ksft_test_result_skip("%s: %s\n", here.name, tracefs() ?
-				      "no FSGSBASE" : "no tracefs");
+		skip(tracefs() ? "no FSGSBASE" : "no tracefs");
 		return;
 	}
 	exits = toggle_fsgsbase(toggle, toggle_end, fs_base);

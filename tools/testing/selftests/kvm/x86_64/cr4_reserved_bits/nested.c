@@ -211,7 +211,7 @@ static void l1_owns_fsgsbase(void)
 	uint64_t bit = BIT_ULL(FSGSBASE_BIT), seen;
 
 	if (reserved(FSGSBASE_BIT)) {
-		ksft_test_result_skip("%s: no FSGSBASE\n", here.name);
+		skip("no FSGSBASE");
 		return;
 	}
 	TEST_ASSERT(enter_l2(here.cr4, bit, &seen), "L2 not entered");
