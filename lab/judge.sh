@@ -106,13 +106,17 @@ watch_boot() {
 
 panicked() { grep -aq 'Kernel panic - not syncing' "$1/serial.log"; }
 
+# A line of the kernel may come on a marker's line.
 split_log() {
 	rm -f "$1"/*.out
 	: >"$1/boot.out"
 	tr -d '\r' <"$1/serial.log" | awk -v dir="$1" '
 		BEGIN { out = dir "/boot.out" }
-		/@lab begin [0-9]+$/ { out = dir "/" $NF ".out" }
-		/@lab done$/ { out = dir "/end.out" }
+		match($0, /@lab begin [0-9]+(\[|$)/) {
+			split(substr($0, RSTART), word, /[ \[]/)
+			out = dir "/" word[3] ".out"
+		}
+		/@lab done(\[|$)/ { out = dir "/end.out" }
 		{ print > out }'
 }
 
@@ -120,7 +124,7 @@ split_log() {
 text_of() { sed '/@lab \(begin\|end\|done\)/d;/^$/d' "$1"; }
 
 # exit_of FILE: the exit code of a test, nothing if it never ended.
-exit_of() { sed -n 's/.*@lab end [0-9]* \([0-9]*\)$/\1/p' "$1" | tail -n 1; }
+exit_of() { sed -nE 's/.*@lab end [0-9]+ ([0-9]+)(\[.*)?$/\1/p' "$1" | tail -n 1; }
 
 # judge FILE WHY LIMIT: one line, "pass", "skip reason" or "fail reason".
 # FILE is a test's piece of the log, WHY tells how its boot ended.
