@@ -115,13 +115,14 @@ emulator() {
 
 # This computer: what a machine's init does, without a boot. The limit is the
 # clock's, as spent() has it for what sleeps.
+# timeout comes before the judge, who gives up after four times the limit.
 emulator_here() {
 	local number limit command code
 	cd "$TOP" || return
 	while read -r number limit command <&3; do
 		echo "@lab begin $number"
 		code=0
-		timeout --foreground $((4 * limit)) sh -c "$command" </dev/null || code=$?
+		timeout --foreground $((4 * limit - 1)) sh -c "$command" </dev/null || code=$?
 		printf '\n@lab end %d %d\n' "$number" "$code"
 	done 3<"$1/plan" >"$2" 2>&1
 	echo "@lab done" >>"$2"
