@@ -73,6 +73,11 @@ migrate-libvirt: built
 plots: deps
 	@suites/migration/plot.sh
 
+## vCPUs saved on the unpatched base are loaded on ours, and back
+.PHONY: compat
+compat: built base-kernel
+	@$(RECORD) compat lab/run.sh compat --tests "$(TEST)"
+
 ## Instructions per dirtied page, ours and the unpatched base
 bench: built base-kernel
 	@$(RECORD) --keep out/bench.csv bench lab/run.sh bench $(ON_HARDWARE)
