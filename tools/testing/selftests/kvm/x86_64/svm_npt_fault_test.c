@@ -5,7 +5,7 @@
  * KVM's walk of L1's tables that is EFER.NX and CR4.SMEP of L1 at its VMRUN, and
  * nothing of L2. All combinations of these bits in L1 and in L2 are tried with
  * each kind of nested entry, for the page that L2 accesses and for the page
- * table that L2 has for it.
+ * table that L2 has for it. INS is an access that KVM makes for L2.
  */
 #define _GNU_SOURCE /* for program_invocation_name */
 #include <stdio.h>
@@ -21,9 +21,11 @@
 #define SVM_EXIT_NPF	0x400
 
 /* What L2 accesses, the page of L1 that it is, and the nested entries for it. */
-#define TARGET_GVA	0xc0000000ul
+#define TARGET_GVA	0xc0123000ul
 #define ENTRY_GVA	0xd0000000ul	/* the table that maps the page */
 #define TABLE_ENTRY_GVA	0xe0000000ul	/* that which maps L2's page table */
+
+#define INS_PORT	0x2000
 
 #define PTE_P		BIT_ULL(0)
 #define PTE_W		BIT_ULL(1)
@@ -54,10 +56,10 @@ static const char * const kind_names[NR_KINDS] = {
 	"reserved bit",
 };
 
-enum access { READ, WRITE, FETCH, WALK, NR_ACCESSES };
+enum access { READ, WRITE, FETCH, INS, WALK, INS_WALK, NR_ACCESSES };
 
 static const char * const access_names[NR_ACCESSES] = {
-	"read", "write", "fetch", "walk",
+	"read", "write", "fetch", "INS", "walk", "walk for INS",
 };
 
 struct result {
@@ -76,6 +78,7 @@ static enum access l2_access;
 static void l2_code(void)
 {
 	uint8_t *target = (uint8_t *)TARGET_GVA;
+	uint8_t *to = target + 1;
 
 	switch (l2_access) {
 	case WRITE:
@@ -84,10 +87,19 @@ static void l2_code(void)
 	case FETCH:
 		((void (*)(void))target)();
 		break;
+	case INS:
+	case INS_WALK:
+		asm volatile("insb" : "+D"(to) : "d"(INS_PORT) : "memory");
+		break;
 	default:
 		READ_ONCE(target[0]);
 	}
 	asm volatile("vmmcall" : : : "memory", XMM_REGISTERS);
+}
+
+static bool is_walk(enum access access)
+{
+	return access == WALK || access == INS_WALK;
 }
 
 static uint64_t bad_entry(uint64_t entry, enum kind kind)
@@ -122,7 +134,7 @@ static void run_l2(struct svm_test_data *svm, int mode, enum kind kind,
 		   enum access access, void *stack)
 {
 	struct vmcb *vmcb = svm->vmcb;
-	uint64_t *entry = entries[access == WALK];
+	uint64_t *entry = entries[is_walk(access)];
 	uint64_t good = *entry;
 	struct result *result = &results[mode][kind][access];
 
@@ -163,7 +175,7 @@ static void l1_code(struct svm_test_data *svm)
 static struct result expected(int mode, enum kind kind, enum access access)
 {
 	bool fetch = access == FETCH;
-	bool write = access == WRITE || access == WALK;
+	bool write = access != READ && access != FETCH;
 	uint64_t error_code = NPF_U;
 	bool fault;
 
@@ -192,14 +204,14 @@ static struct result expected(int mode, enum kind kind, enum access access)
 	error_code |= kind == RESERVED ? NPF_RSVD : 0;
 	error_code |= write ? NPF_W : 0;
 	error_code |= fetch && mode & (NX | SMEP) ? NPF_FETCH : 0;
-	error_code |= access == WALK ? NPF_WALK : NPF_FINAL;
+	error_code |= is_walk(access) ? NPF_WALK : NPF_FINAL;
 
 	return (struct result){
 		.exit_code = SVM_EXIT_NPF,
 		.error_code = error_code,
-		.address = access == WALK ?
+		.address = is_walk(access) ?
 			   table_gpa + (TARGET_GVA >> 12) % 512 * 8 :
-			   TARGET_GVA + (access == WRITE),
+			   TARGET_GVA + write,
 	};
 }
 
@@ -304,10 +316,12 @@ int main(void)
 	vcpu_set_cpuid(vm, 0, kvm_get_supported_cpuid());
 	setup(vm);
 	run = vcpu_state(vm, 0);
-	vcpu_run(vm, 0);
-	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO &&
-		    get_ucall(vm, 0, &uc) == UCALL_DONE, "exit %u (%s)",
-		    run->exit_reason, exit_reason_str(run->exit_reason));
+	do {
+		vcpu_run(vm, 0);
+		TEST_ASSERT(run->exit_reason == KVM_EXIT_IO, "exit %u (%s)",
+			    run->exit_reason, exit_reason_str(run->exit_reason));
+	} while (run->io.port == INS_PORT);
+	TEST_ASSERT(get_ucall(vm, 0, &uc) == UCALL_DONE, "ucall %lu", uc.cmd);
 	sync_global_from_guest(vm, results);
 
 	ksft_print_header();

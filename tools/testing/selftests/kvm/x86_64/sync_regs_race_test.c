@@ -24,7 +24,7 @@
 #include "test_thread.h"
 
 #define VCPU_ID		0
-#define RUNS		50000
+#define RUNS		100000
 
 /* APM and SDM: reserved in all CPUs. */
 #define CR4_RESERVED	BIT(31)
