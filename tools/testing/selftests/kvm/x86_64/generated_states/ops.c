@@ -109,15 +109,14 @@ void gen_op(struct rng *rng, struct op_entry *op)
 	op->rdx = gen_value(rng, 0);
 	op->rsi = gen_gpa(rng);
 	op->rdi = gen_gpa(rng);
-	if (one_in(rng, 3)) {
+	if (one_in(rng, 3))
 		op->op = op_ld1 + below(rng, op_push - op_ld1);
-	} else if (one_in(rng, 4)) {
+	else if (one_in(rng, 4))
 		op->op = op_vmcall;
-	} else if (one_in(rng, 3)) {
+	else if (one_in(rng, 3))
 		op->op = op_wrmsr;
-	} else {
+	else
 		op->op = below(rng, NR_OPS);
-	}
 	switch (op->op) {
 	case op_vmcall:
 	case op_vmmcall:
