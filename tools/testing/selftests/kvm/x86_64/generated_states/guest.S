@@ -151,9 +151,9 @@ op_lret:
 	lretq
 op_monitor:
 	mov %rsi, %rax
-	monitor %rax, %ecx, %edx
+	monitor
 	jmp next
-	OP mwait, mwait %eax, %ecx
+	OP mwait, mwait
 	OP vmcall, vmcall
 	OP vmmcall, vmmcall
 op_loop:
