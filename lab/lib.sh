@@ -115,7 +115,7 @@ emulator() {
 
 # This computer: what a machine's init does, without a boot. The limit is the
 # clock's, as spent() has it for what sleeps.
-# timeout comes before the judge, who gives up after four times the limit.
+# timeout comes before the judge, which gives up after four times the limit.
 emulator_here() {
 	local number limit command code
 	cd "$TOP" || return

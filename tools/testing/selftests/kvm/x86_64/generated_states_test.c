@@ -4,7 +4,7 @@
  * ones that are broken in a field or two. The VM may die of them, the host may
  * not, and KVM must say no to what no vCPU can have.
  *
- * KVM's own complaints are in the kernel's log: who runs this must read it.
+ * What KVM warns about is in the kernel's log only: read it after a run.
  */
 #include <fcntl.h>
 #include <getopt.h>
