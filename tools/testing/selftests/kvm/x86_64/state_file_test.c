@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/kernel.h>
@@ -131,8 +130,7 @@ static bool load_and_run(const struct state *s, const char *path)
 	bool ok = false;
 
 	prepare_vm(s, vm);
-	TEST_ASSERT(read_file(path, vm, &saved), "%s: %s", path,
-		    strerror(errno));
+	read_file(path, vm, &saved);
 	kvm_vm_release(vm);
 	kvm_vm_restart(vm, O_RDWR);
 	vm_vcpu_add(vm, VCPU_ID);
@@ -188,13 +186,6 @@ static const char *save(const struct state *s, const char *path)
 	return missing;
 }
 
-static bool is_file(const char *path)
-{
-	struct stat st;
-
-	return !stat(path, &st);
-}
-
 static void do_state(const struct state *s, const char *write_dir,
 		     const char *read_dir, const char *left_out)
 {
@@ -219,7 +210,7 @@ static void do_state(const struct state *s, const char *write_dir,
 	}
 	if (!read_dir)
 		ksft_test_result_pass("%s\n", s->name);
-	else if (!is_file(path))
+	else if (access(path, F_OK))
 		ksft_test_result_skip("%s: was not saved\n", s->name);
 	else
 		ksft_test_result(load_and_run(s, path), "%s\n", s->name);

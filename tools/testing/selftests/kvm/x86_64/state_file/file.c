@@ -238,17 +238,14 @@ void rewrite_vcpu(const char *path, const struct saved_vcpu *s)
  * @path: the file
  * @vm: the same VM before it runs; its memory becomes that of the file
  * @s: becomes the vCPU's state
- *
- * Return: false if there is no such file.
  */
-bool read_file(const char *path, struct kvm_vm *vm, struct saved_vcpu *s)
+void read_file(const char *path, struct kvm_vm *vm, struct saved_vcpu *s)
 {
 	FILE *f = fopen(path, "r");
 	struct file_header head;
 	struct page_header at;
 
-	if (!f)
-		return false;
+	TEST_ASSERT(f, "cannot open %s: %s", path, strerror(errno));
 	TEST_ASSERT(fread(&head, sizeof(head), 1, f) == 1 &&
 		    !memcmp(head.magic, MAGIC, sizeof(head.magic)) &&
 		    head.size == sizeof(*s) && fread(s, sizeof(*s), 1, f) == 1,
@@ -263,5 +260,4 @@ bool read_file(const char *path, struct kvm_vm *vm, struct saved_vcpu *s)
 				  PAGE, 1, f) == 1, "%s is too short", path);
 	}
 	fclose(f);
-	return true;
 }

@@ -84,7 +84,7 @@ const char *load_vcpu(struct kvm_vm *vm, struct saved_vcpu *s);
 void write_file(const char *path, struct kvm_vm *vm, struct kvm_vm *fresh,
 		const struct saved_vcpu *s);
 void rewrite_vcpu(const char *path, const struct saved_vcpu *s);
-bool read_file(const char *path, struct kvm_vm *vm, struct saved_vcpu *s);
+void read_file(const char *path, struct kvm_vm *vm, struct saved_vcpu *s);
 
 /* events.c */
 void add_smram(struct kvm_vm *vm);
