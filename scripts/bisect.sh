@@ -47,6 +47,7 @@ case $* in
 *) die "usage: ${0##*/} [--parts]" ;;
 esac
 base=$("$TOP/scripts/base.sh")
+mkdir -p "$BUILD"
 $list >"$BUILD/bisect.list"
 step "bisect: check out the base" prepare
 while read -r commit what; do
