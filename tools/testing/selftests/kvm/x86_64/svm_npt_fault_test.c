@@ -17,22 +17,15 @@
 #include "processor.h"
 #include "svm_util.h"
 #include "kselftest.h"
+#include "nested_page_fault.h"
 
 #define SVM_EXIT_NPF	0x400
-
-/* What L2 accesses, the page of L1 that it is, and the nested entries for it. */
-#define TARGET_GVA	0xc0123000ul
-#define ENTRY_GVA	0xd0000000ul	/* the table that maps the page */
-#define TABLE_ENTRY_GVA	0xe0000000ul	/* that which maps L2's page table */
-
-#define INS_PORT	0x2000
 
 #define PTE_P		BIT_ULL(0)
 #define PTE_W		BIT_ULL(1)
 #define PTE_U		BIT_ULL(2)
 #define PTE_RESERVED	BIT_ULL(51)
 #define PTE_NX		BIT_ULL(63)
-#define PTE_ADDRESS	GENMASK_ULL(51, 12)
 
 /* Error code of a nested page fault, APM vol. 2, 15.25.6. */
 #define NPF_P		BIT_ULL(0)
@@ -56,12 +49,6 @@ static const char * const kind_names[NR_KINDS] = {
 	"reserved bit",
 };
 
-enum access { READ, WRITE, FETCH, INS, WALK, INS_WALK, NR_ACCESSES };
-
-static const char * const access_names[NR_ACCESSES] = {
-	"read", "write", "fetch", "INS", "walk", "walk for INS",
-};
-
 struct result {
 	uint64_t exit_code;
 	uint64_t error_code;
@@ -70,36 +57,10 @@ struct result {
 
 static struct result results[NR_MODES][NR_KINDS][NR_ACCESSES];
 
-/* Addresses that the host knows. */
-static uint64_t *entries[2];
-static uint64_t table_gpa;
-static enum access l2_access;
-
 static void l2_code(void)
 {
-	uint8_t *target = (uint8_t *)TARGET_GVA;
-	uint8_t *to = target + 1;
-
-	switch (l2_access) {
-	case WRITE:
-		WRITE_ONCE(target[1], 0);
-		break;
-	case FETCH:
-		((void (*)(void))target)();
-		break;
-	case INS:
-	case INS_WALK:
-		asm volatile("insb" : "+D"(to) : "d"(INS_PORT) : "memory");
-		break;
-	default:
-		READ_ONCE(target[0]);
-	}
+	access_target();
 	asm volatile("vmmcall" : : : "memory", XMM_REGISTERS);
-}
-
-static bool is_walk(enum access access)
-{
-	return access == WALK || access == INS_WALK;
 }
 
 static uint64_t bad_entry(uint64_t entry, enum kind kind)
@@ -254,56 +215,26 @@ static void check_mode(int mode)
 			 !!(mode >> L2_SHIFT & NX), !!(mode >> L2_SHIFT & SMEP));
 }
 
-static uint64_t table_for(struct kvm_vm *vm, uint64_t root, uint64_t address)
-{
-	uint64_t *table;
-	int shift;
-
-	for (shift = 39; shift > 12; shift -= 9) {
-		table = addr_gpa2hva(vm, root);
-		root = table[(address >> shift) % 512] & PTE_ADDRESS;
-	}
-	return root;
-}
-
-/* Let L1 have the nested entry for @address at @gva. */
-static uint64_t *map_entry(struct kvm_vm *vm, struct svm_test_data *svm,
-			   uint64_t gva, uint64_t address)
-{
-	virt_map(vm, gva, table_for(vm, svm->ncr3_gpa, address), 1, 0);
-	return (uint64_t *)(gva + (address >> 12) % 512 * 8);
-}
-
 static void setup(struct kvm_vm *vm)
 {
 	struct svm_test_data *svm;
 	struct kvm_sregs sregs;
 	vm_vaddr_t svm_gva;
-	uint64_t page;
 
 	svm = vcpu_alloc_svm(vm, &svm_gva);
 	vcpu_args_set(vm, 0, 1, svm_gva);
 	prepare_npt(svm, vm, 0);
 	npt_map_memslot(svm, vm, 0, 0);
 
-	/* L1 has nothing there; L2 has a page of RET instructions. */
-	page = vm_phy_page_alloc(vm, 0x10000, 0);
-	memset(addr_gpa2hva(vm, page), 0xc3, 4096);
-	npt_map(svm, vm, TARGET_GVA, page, 4096, 0);
-	virt_map(vm, TARGET_GVA, TARGET_GVA, 1, 0);
+	npt_map(svm, vm, TARGET_GVA, make_target(vm), 4096, 0);
 	vcpu_sregs_get(vm, 0, &sregs);
-	table_gpa = table_for(vm, sregs.cr3, TARGET_GVA);
-	entries[0] = map_entry(vm, svm, ENTRY_GVA, TARGET_GVA);
-	entries[1] = map_entry(vm, svm, TABLE_ENTRY_GVA, table_gpa);
-	sync_global_to_guest(vm, entries);
+	map_entries(vm, svm->ncr3_gpa, sregs.cr3);
 }
 
 int main(void)
 {
 	struct kvm_cpuid_entry2 *leaf7 = kvm_get_supported_cpuid_entry(7);
-	struct kvm_run *run;
 	struct kvm_vm *vm;
-	struct ucall uc;
 	int mode;
 
 	nested_svm_check_supported();
@@ -315,13 +246,7 @@ int main(void)
 	vm = vm_create_default(0, 0, l1_code);
 	vcpu_set_cpuid(vm, 0, kvm_get_supported_cpuid());
 	setup(vm);
-	run = vcpu_state(vm, 0);
-	do {
-		vcpu_run(vm, 0);
-		TEST_ASSERT(run->exit_reason == KVM_EXIT_IO, "exit %u (%s)",
-			    run->exit_reason, exit_reason_str(run->exit_reason));
-	} while (run->io.port == INS_PORT);
-	TEST_ASSERT(get_ucall(vm, 0, &uc) == UCALL_DONE, "ucall %lu", uc.cmd);
+	run_accesses(vm);
 	sync_global_from_guest(vm, results);
 
 	ksft_print_header();

@@ -16,12 +16,7 @@
 #include "processor.h"
 #include "vmx.h"
 #include "kselftest.h"
-
-/* What L2 accesses, and where L1 has the EPT entries for it. */
-#define TARGET_GVA	0xc0123000ul
-#define ENTRY_GVA	0xd0000000ul	/* the table that maps the page */
-#define TABLE_ENTRY_GVA	0xe0000000ul	/* that which maps L2's page table */
-#define INS_PORT	0x2000
+#include "nested_page_fault.h"
 
 #define EPTE_R		BIT_ULL(0)
 #define EPTE_W		BIT_ULL(1)
@@ -29,7 +24,6 @@
 #define EPTE_RWX	(EPTE_R | EPTE_W | EPTE_X)
 #define EPTE_RESERVED	BIT_ULL(51)
 #define PTE_AD		GENMASK_ULL(6, 5)
-#define PTE_ADDRESS	GENMASK_ULL(51, 12)
 #define EPTP_AD		BIT_ULL(6)
 
 /* Exit qualification: the accesses are at the same bits as in an entry. */
@@ -57,12 +51,6 @@ static const struct kind kinds[] = {
 
 #define NR_KINDS	ARRAY_SIZE(kinds)
 
-enum access { READ, WRITE, FETCH, INS, WALK, INS_WALK, NR_ACCESSES };
-
-static const char * const access_names[NR_ACCESSES] = {
-	"read", "write", "fetch", "INS", "walk", "walk for INS",
-};
-
 struct result {
 	uint64_t reason;
 	uint64_t qualification;
@@ -72,37 +60,12 @@ struct result {
 static struct result results[2][NR_KINDS][NR_ACCESSES];
 
 /* Set by the host. */
-static uint64_t *entries[2];
-static uint64_t table_gpa;
 static bool has_ad, has_execonly;
-
-static enum access l2_access;
 
 static void l2_code(void)
 {
-	uint8_t *target = (uint8_t *)TARGET_GVA;
-	uint8_t *to = target + 1;
-
-	switch (l2_access) {
-	case WRITE:
-		WRITE_ONCE(target[1], 0);
-		break;
-	case FETCH:
-		((void (*)(void))target)();
-		break;
-	case INS:
-	case INS_WALK:
-		asm volatile("insb" : "+D"(to) : "d"(INS_PORT) : "memory");
-		break;
-	default:
-		READ_ONCE(target[0]);
-	}
+	access_target();
 	vmcall();
-}
-
-static bool is_walk(enum access access)
-{
-	return access == WALK || access == INS_WALK;
 }
 
 /* SDM vol. 3, "INVEPT": type 2 is all contexts. */
@@ -233,25 +196,6 @@ static void check(bool ad, enum access access)
 			 ad ? "with" : "without");
 }
 
-static uint64_t table_for(struct kvm_vm *vm, uint64_t root, uint64_t address)
-{
-	uint64_t *table;
-	int shift;
-
-	for (shift = 39; shift > 12; shift -= 9) {
-		table = addr_gpa2hva(vm, root);
-		root = table[(address >> shift) % 512] & PTE_ADDRESS;
-	}
-	return root;
-}
-
-static uint64_t *map_entry(struct kvm_vm *vm, struct vmx_pages *vmx,
-			   uint64_t gva, uint64_t address)
-{
-	virt_map(vm, gva, table_for(vm, vmx->eptp_gpa, address), 1, 0);
-	return (uint64_t *)(gva + address / 4096 % 512 * 8);
-}
-
 static void set_ad(struct kvm_vm *vm, uint64_t gpa, int level)
 {
 	uint64_t *table = addr_gpa2hva(vm, gpa);
@@ -272,37 +216,26 @@ static void setup(struct kvm_vm *vm)
 	struct vmx_pages *vmx;
 	struct kvm_sregs sregs;
 	vm_vaddr_t vmx_gva;
-	uint64_t page;
 
 	has_ad = caps & VMX_EPT_VPID_CAP_AD_BITS;
 	has_execonly = caps & 1;
 	vmx = vcpu_alloc_vmx(vm, &vmx_gva);
 	vcpu_args_set(vm, 0, 1, vmx_gva);
 
-	/* L1 has nothing there; L2 has a page of RET instructions. */
-	page = vm_phy_page_alloc(vm, 0x10000, 0);
-	memset(addr_gpa2hva(vm, page), 0xc3, 4096);
-	virt_map(vm, TARGET_GVA, TARGET_GVA, 1, 0);
 	prepare_eptp(vmx, vm, 0);
 	nested_map_memslot(vmx, vm, 0, 0);
-	nested_map(vmx, vm, TARGET_GVA, page, 4096, 0);
+	nested_map(vmx, vm, TARGET_GVA, make_target(vm), 4096, 0);
 
 	vcpu_sregs_get(vm, 0, &sregs);
-	table_gpa = table_for(vm, sregs.cr3, TARGET_GVA);
-	entries[0] = map_entry(vm, vmx, ENTRY_GVA, TARGET_GVA);
-	entries[1] = map_entry(vm, vmx, TABLE_ENTRY_GVA, table_gpa);
+	map_entries(vm, vmx->eptp_gpa, sregs.cr3);
 	set_ad(vm, sregs.cr3, 4);
-
-	sync_global_to_guest(vm, entries);
 	sync_global_to_guest(vm, has_ad);
 }
 
 int main(void)
 {
 	enum access access;
-	struct kvm_run *run;
 	struct kvm_vm *vm;
-	struct ucall uc;
 	int ad;
 
 	nested_vmx_check_supported();
@@ -315,15 +248,7 @@ int main(void)
 	}
 	setup(vm);
 
-	run = vcpu_state(vm, 0);
-	do {
-		vcpu_run(vm, 0);
-		TEST_ASSERT(run->exit_reason == KVM_EXIT_IO, "exit %u (%s)",
-			    run->exit_reason, exit_reason_str(run->exit_reason));
-	} while (run->io.port == INS_PORT);
-	if (get_ucall(vm, 0, &uc) == UCALL_ABORT)
-		TEST_FAIL("%s at line %lu", (char *)uc.args[0], uc.args[1]);
-	TEST_ASSERT(uc.cmd == UCALL_DONE, "unknown ucall %lu", uc.cmd);
+	run_accesses(vm);
 	sync_global_from_guest(vm, results);
 
 	ksft_print_header();

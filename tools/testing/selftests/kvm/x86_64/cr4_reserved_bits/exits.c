@@ -2,12 +2,10 @@
 /*
  * cr4_reserved_bits_test: which writes of CR4 exit from the guest.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "kvm_trace.h"
 #include "cr4_reserved_bits.h"
 
 /*
@@ -19,57 +17,22 @@
 #define VMX_EXTERNAL_INTERRUPT	1
 #define SVM_INTR		0x60
 
-static const char *tracefs(void)
+static void count_line(const char *line, void *data)
 {
-	static const char * const dirs[] = {
-		"/sys/kernel/tracing", "/sys/kernel/debug/tracing",
-	};
-	char path[64];
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
-		snprintf(path, sizeof(path), "%s/events/kvm/kvm_exit", dirs[i]);
-		if (!access(path, W_OK))
-			return dirs[i];
-	}
-	return NULL;
+	if (strstr(line, "kvm_exit:"))
+		++*(int *)data;
 }
 
-static void trace_write(const char *file, const char *text)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", tracefs(), file);
-	fd = open(path, O_WRONLY | O_TRUNC);
-	TEST_ASSERT(fd >= 0, "open %s, errno %d", path, errno);
-	TEST_ASSERT(write(fd, text, strlen(text)) == strlen(text),
-		    "write \"%s\" to %s, errno %d", text, path, errno);
-	close(fd);
-}
-
-static int count_exits(void)
-{
-	char path[128], line[512];
-	int exits = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/trace", tracefs());
-	f = fopen(path, "r");
-	TEST_ASSERT(f, "open %s, errno %d", path, errno);
-	while (fgets(line, sizeof(line), f))
-		exits += line[0] != '#' && strstr(line, "kvm_exit:");
-	fclose(f);
-	return exits;
-}
-
-/* Return: the exits within [@start, @end) while the guest toggles FSGSBASE. */
+/*
+ * Return: the exits within [@start, @end) while the guest toggles FSGSBASE, or -1
+ * where exits cannot be traced.
+ */
 static int toggle_fsgsbase(char *start, char *end, uint64_t fs_base)
 {
 	struct kvm_regs regs;
 	char filter[128];
 	uint64_t seen;
-	int exits;
+	int exits = 0;
 
 	vcpu_regs_get(vm, VCPU_ID, &regs);
 	regs.rbx = fs_base;
@@ -79,13 +42,11 @@ static int toggle_fsgsbase(char *start, char *end, uint64_t fs_base)
 	snprintf(filter, sizeof(filter), EXIT_FILTER, (unsigned long)start,
 		 (unsigned long)end,
 		 is_vmx ? VMX_EXTERNAL_INTERRUPT : SVM_INTR);
-	trace_write("events/kvm/kvm_exit/filter", filter);
-	trace_write("trace", "");
-	trace_write("events/kvm/kvm_exit/enable", "1");
+	if (!trace_clear() || !trace_event_enable("kvm_exit", filter))
+		return -1;
 	order(ORDER_TOGGLE, here.cr4 | BIT_ULL(FSGSBASE_BIT), &seen);
-	trace_write("events/kvm/kvm_exit/enable", "0");
-	exits = count_exits();
-	trace_write("events/kvm/kvm_exit/filter", "0");
+	trace_event_disable("kvm_exit");
+	trace_read(count_line, &exits);
 	return exits;
 }
 
@@ -96,11 +57,15 @@ void owns_fsgsbase(void)
 	uint64_t fs_base = 0x123456789000;
 	struct kvm_sregs sregs;
 
-	if (reserved(FSGSBASE_BIT) || !tracefs()) {
-		skip(tracefs() ? "no FSGSBASE" : "no tracefs");
+	if (reserved(FSGSBASE_BIT)) {
+		skip("no FSGSBASE");
 		return;
 	}
 	exits = toggle_fsgsbase(toggle, toggle_end, fs_base);
+	if (exits < 0) {
+		skip("no tracefs");
+		return;
+	}
 	CHECK(exits == want, "%d writes of CR4.FSGSBASE: %d exits, not %d",
 	      2 * TOGGLES, exits, want);
 	vcpu_sregs_get(vm, VCPU_ID, &sregs);

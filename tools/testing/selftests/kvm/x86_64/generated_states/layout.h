@@ -9,7 +9,8 @@
 #define GPA_TSS		0x1800
 #define GPA_IDT		0x2000
 #define GPA_CODE	0x10000
-#define GPA_PML4	0x20000	/* then PDPT, PD, PT of the first 2 MiB */
+#define GPA_PML4	0x20000	/* then PDPT, PD, PT of the first 2 MiB, APICs' PD */
+#define NR_TABLES	5
 #define GPA_OPS		0x30000	/* a page a vCPU, L2's after L1's */
 #define GPA_STACK	0x38000	/* the top; then down, a page each */
 #define GPA_BLOCK	0x40000	/* VMCB12 or VMCS12, and what it points to */
