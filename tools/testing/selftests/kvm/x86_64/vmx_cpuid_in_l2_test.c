@@ -170,6 +170,7 @@ int main(void)
 	ksft_set_plan(12);
 
 	vm = vm_create_default(VCPU_ID, 0, l1_guest_code);
+	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
 	e = kvm_get_supported_cpuid_entry(1);
 	has_rdrand = e->ecx & CPUID_1_ECX_RDRAND &&
 		     vcpu_get_msr(vm, VCPU_ID, MSR_IA32_VMX_PROCBASED_CTLS2) >>

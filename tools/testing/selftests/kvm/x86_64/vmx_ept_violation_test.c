@@ -216,15 +216,18 @@ static void setup(struct kvm_vm *vm)
 	struct vmx_pages *vmx;
 	struct kvm_sregs sregs;
 	vm_vaddr_t vmx_gva;
+	uint64_t page;
 
 	has_ad = caps & VMX_EPT_VPID_CAP_AD_BITS;
 	has_execonly = caps & 1;
 	vmx = vcpu_alloc_vmx(vm, &vmx_gva);
 	vcpu_args_set(vm, 0, 1, vmx_gva);
 
+	/* Before L1 maps all that is there: it needs page tables. */
+	page = make_target(vm);
 	prepare_eptp(vmx, vm, 0);
 	nested_map_memslot(vmx, vm, 0, 0);
-	nested_map(vmx, vm, TARGET_GVA, make_target(vm), 4096, 0);
+	nested_map(vmx, vm, TARGET_GVA, page, 4096, 0);
 
 	vcpu_sregs_get(vm, 0, &sregs);
 	map_entries(vm, vmx->eptp_gpa, sregs.cr3);
