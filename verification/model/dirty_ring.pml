@@ -78,6 +78,12 @@
 #define ENTRY(i)	((i) % SIZE)
 #define USED(r)		BETWEEN(r.reset_index, r.dirty_index)
 
+#if SIZE < 2
+#define RECENT		1
+#else
+#define RECENT		2
+#endif
+
 #define BIT(p)		(1 << (p))
 
 #define F_DIRTY		1
@@ -93,7 +99,7 @@ typedef ring_t {
 	byte page[SIZE];
 	byte dirty_index;
 	byte reset_index;
-	byte last;
+	byte recent[RECENT];	/* pages + 1 of the last entries */
 	bool full_req;		/* KVM_REQ_DIRTY_RING_FULL */
 	/* User space's own. */
 	byte fetch_index;
@@ -207,7 +213,7 @@ inline set_page()
 
 inline set_index()
 {
-	R.last = p;
+	R.recent[index % RECENT] = p + 1;
 	R.dirty_index = NEXT(index);
 	NEVER(index_is_beyond, USED(R) > SIZE);
 	if
@@ -237,18 +243,30 @@ inline push_ends()
 	used = 0
 }
 
-/* reported_last(), but for its looking at the flags */
-#ifdef BREAK_NO_RECHECK
-#define IS_LAST		(R.last == p)
-#define IS_DIRTY	true
-#else
-#define IS_LAST		(used > 0 && R.last == p)
-#endif
+/*
+ * reported_recently(): the pages of the last entries, and its looking at the flags
+ * of the one that names the page.
+ */
+inline find_recent(p)
+{
+	if
+	:: R.recent[(index + INDICES - 1) % RECENT] == p + 1 ->
+		recent = ENTRY(index + INDICES - 1) + 1
+	:: else ->
+		if
+		:: RECENT == 2 && R.recent[index % RECENT] == p + 1 ->
+			recent = ENTRY(index + INDICES - RECENT) + 1
+		:: else
+		fi
+	fi
+}
 
-#ifdef HOSTILE
-#define IS_DIRTY	true
-#elif !defined(IS_DIRTY)
-#define IS_DIRTY	(R.flags[ENTRY(index + INDICES - 1)] == F_DIRTY)
+#if defined(HOSTILE) || defined(BREAK_NO_RECHECK)
+#define IS_COVERED	true
+#elif defined(BREAK_RESET_INDEX)
+#define IS_COVERED	((recent - 1 + SIZE - ENTRY(R.reset_index)) % SIZE < USED(R))
+#else
+#define IS_COVERED	(R.flags[recent - 1] != 0)
 #endif
 
 #ifdef BREAK_OVERWRITE
@@ -263,17 +281,23 @@ inline push()
 	d_step {
 		about_to_push(p);
 		index = R.dirty_index;
-		used = USED(R);					/* (C) */
-		NEVER(index_is_beyond, used > SIZE);
-		done = NO_ROOM;
-		NEVER(ring_overflows, HONEST && done)
+		find_recent(p)
 	};
 	atomic {
 		if
-		:: !done && IS_LAST -> done = IS_DIRTY
+		:: recent -> done = IS_COVERED
 #ifdef HOSTILE
 		:: true
 #endif
+		:: else
+		fi;
+		recent = 0;
+		if
+		:: !done ->
+			used = USED(R);				/* (C) */
+			NEVER(index_is_beyond, used > SIZE);
+			done = NO_ROOM;
+			NEVER(ring_overflows, HONEST && done)
 		:: else
 		fi;
 		if
@@ -394,7 +418,7 @@ inline guest()
 
 proctype vcpu(byte v)
 {
-	byte p, index, used, n;
+	byte p, index, used, recent, n;
 	bool done;
 
 	do

@@ -26,8 +26,9 @@ function order(name, text) {
 /\(&?ring->reset_index, index\)/ && kind["KERNEL_FREE"] != "relaxed" {
 	order("KERNEL_FREE", $0)
 }
-in_function ~ /reported_last/ && /smp_mb\(\)/ { mb = 1 }
-in_function ~ /reported_last/ && /READ_ONCE\(.*->flags\)/ { looks = 1 }
+in_function ~ /reported_recently/ && /smp_mb\(\)/ { mb = 1 }
+in_function ~ /batch_apply/ && /smp_mb__after_spinlock\(\)/ { reset_mb = 1 }
+in_function ~ /reported_recently/ && /READ_ONCE\(ring_entry/ { looks = 1 }
 
 END {
 	n = split("DIRTY INDEX RESET PUSHED ROOM FREE", names, " ")
@@ -45,4 +46,5 @@ END {
 	}
 	print "KERNEL_INDEX_FIRST=" (first < flags ? "seq_cst" : "relaxed")
 	print "KERNEL_MB=" (mb ? "seq_cst" : "relaxed")
+	print "RESET_MB=" (reset_mb ? "seq_cst" : "relaxed")
 }

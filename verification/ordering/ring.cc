@@ -34,15 +34,15 @@ enum order_name {
 	KERNEL_INDEX,		/* the push's dirty_index */
 	KERNEL_PUSHED,		/* the reset's dirty_index */
 	KERNEL_INDEX_FIRST,	/* seq_cst: dirty_index is set before flags */
-	KERNEL_MB,		/* reported_last()'s barrier */
-	USER_MB,		/* the ioctl's */
+	KERNEL_MB,		/* reported_recently()'s barrier */
+	RESET_MB,		/* the reset's */
 	ORDERS
 };
 
 static const char * const order_names[ORDERS] = {
 	"KERNEL_DIRTY", "USER_DIRTY", "USER_RESET", "KERNEL_RESET",
 	"KERNEL_FREE", "KERNEL_ROOM", "KERNEL_INDEX", "KERNEL_PUSHED",
-	"KERNEL_INDEX_FIRST", "KERNEL_MB", "USER_MB",
+	"KERNEL_INDEX_FIRST", "KERNEL_MB", "RESET_MB",
 };
 
 static const struct {
@@ -166,9 +166,9 @@ struct count : rl::test_suite<count, 2> {
 };
 
 /*
- * reported_last(): the vCPU writes to the page of its last entry, which is being
- * collected. Either it reports the page again, or who has collected the entry
- * reads what it wrote.
+ * reported_recently(): the vCPU writes to the page of a recent entry, or makes it
+ * writable, while the entry is being reset. Either it reports the page again, or
+ * the reset sees the SPTE, and who reads the page then what the vCPU wrote.
  */
 struct again : rl::test_suite<again, 2> {
 	ring r;
@@ -181,6 +181,7 @@ struct again : rl::test_suite<again, 2> {
 	{
 		page.store(0, RELAXED);
 		r.push(0);
+		r.collect(0);
 	}
 
 	void thread(unsigned int id)
@@ -188,10 +189,10 @@ struct again : rl::test_suite<again, 2> {
 		if (id == 0) {
 			page.store(1, RELAXED);
 			fence(KERNEL_MB);
-			reports = r.flags.load(RELAXED) != DIRTY;
+			reports = r.flags.load(RELAXED) == EMPTY;
 		} else {
-			r.collect(0);
-			fence(USER_MB);
+			r.flags.store(EMPTY, RELAXED);
+			fence(RESET_MB);
 			reads = page.load(RELAXED) == 1;
 		}
 	}
@@ -240,7 +241,6 @@ int main(int argc, char **argv)
 		orders[i] = rl::mo_relaxed;
 	orders[USER_DIRTY] = rl::mo_acquire;
 	orders[USER_RESET] = rl::mo_release;
-	orders[USER_MB] = rl::mo_seq_cst;
 	for (i = 1; i < argc; i++)
 		if (!set_order(argv[i]))
 			return 2;
