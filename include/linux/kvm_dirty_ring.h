@@ -15,29 +15,6 @@ struct page;
 struct vm_area_struct;
 
 /**
- * enum kvm_dirty_room - for what a vCPU's ring must have room
- * @KVM_DIRTY_ROOM_PAGE: one page
- * @KVM_DIRTY_ROOM_MSR: setting one MSR, as of a list
- * @KVM_DIRTY_ROOM_ASYNC_PF: mapping a page that the guest has waited for
- * @KVM_DIRTY_ROOM_IOCTL: an ioctl of the vCPU that may write guest memory
- * @KVM_DIRTY_ROOM_RUN: what KVM_RUN does before it looks at the soft limit:
- *	take registers from user space, complete an exit for immediate_exit
- * @KVM_DIRTY_ROOM_ENTRY: entering the guest, and all until the next entry
- * @KVM_DIRTY_ROOM_NR: number of these
- *
- * dirty_ring.c says how many entries each of them takes, and why.
- */
-enum kvm_dirty_room {
-	KVM_DIRTY_ROOM_PAGE,
-	KVM_DIRTY_ROOM_MSR,
-	KVM_DIRTY_ROOM_ASYNC_PF,
-	KVM_DIRTY_ROOM_IOCTL,
-	KVM_DIRTY_ROOM_RUN,
-	KVM_DIRTY_ROOM_ENTRY,
-	KVM_DIRTY_ROOM_NR
-};
-
-/**
  * struct kvm_dirty_ring_stat - what a VM's rings have seen, for debugfs
  * @resets: calls of KVM_RESET_DIRTY_RINGS
  * @reset_entries: entries that these have freed
@@ -75,11 +52,10 @@ struct kvm_dirty_block {
  * struct kvm_dirty_ring - a vCPU's dirty ring
  * @gfns: the entries, shared with user space, which may write any of them
  * @size: number of entries, a power of two; 0 if the VM has no rings
- * @room: by enum kvm_dirty_room, how many entries must be empty
+ * @entry_room: how many entries must be empty for an entry of the guest
  * @dirty_index: the next entry to fill; written by the thread that has the
  *	vCPU loaded
- * @last_slot: the kernel's copy of what was filled in last
- * @last_offset: likewise
+ * @recent: the kernel's copy of what was filled in last
  * @pushes: entries filled since the vCPU was created, for debugfs
  * @full_exits: exits because the ring was full, for debugfs
  * @reset_index: the next entry to reset; written under kvm->slots_lock
@@ -93,11 +69,10 @@ struct kvm_dirty_ring {
 	struct kvm_dirty_gfn *gfns;
 	u32 size;
 	u32 dirty_index;
-	u32 last_slot;
-	u64 last_offset;
+	u32 entry_room;
+	u64 recent[4];
 	u64 pushes;
 	u64 full_exits;
-	u32 room[KVM_DIRTY_ROOM_NR];
 	/* The harvester's CPU writes this one, so keep it off the vCPU's line. */
 	u32 reset_index ____cacheline_aligned_in_smp;
 };
@@ -112,11 +87,11 @@ int kvm_dirty_ring_mmap(struct kvm_vcpu *vcpu, struct vm_area_struct *vma);
 struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu, pgoff_t pgoff);
 void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset);
-bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu, enum kvm_dirty_room what);
-bool kvm_dirty_ring_has_room_for_ioctl(struct kvm_vcpu *vcpu,
-				       unsigned int ioctl);
-bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu, enum kvm_dirty_room what);
-u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu);
+bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu, u32 entries);
+bool kvm_dirty_ring_below_limit(struct kvm_vcpu *vcpu);
+bool kvm_dirty_ring_exit_before(struct kvm_vcpu *vcpu, u32 entries);
+bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
+void kvm_dirty_ring_reserve(struct kvm_vcpu *vcpu, u32 entries);
 int kvm_dirty_ring_reset(struct kvm *kvm);
 
 /**
@@ -126,16 +101,6 @@ int kvm_dirty_ring_reset(struct kvm *kvm);
  * push, in entries; 0 without such hardware.
  */
 u32 kvm_arch_dirty_ring_hw_log_size(void);
-
-/**
- * kvm_arch_dirty_ring_ioctl_reads - see whether an ioctl only reads a vCPU
- * @ioctl: an ioctl of a vCPU
- *
- * Return: true if @ioctl is known to write no guest memory. False makes it fail
- * while the ring has no room, so it is right for all others, unknown ones
- * included.
- */
-bool kvm_arch_dirty_ring_ioctl_reads(unsigned int ioctl);
 
 /**
  * kvm_arch_dirty_ring_reprotect - have the next write to pages reported
@@ -200,27 +165,29 @@ static inline void kvm_dirty_ring_push(struct kvm *kvm,
 {
 }
 
-static inline bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu,
-					   enum kvm_dirty_room what)
+static inline bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu, u32 entries)
 {
 	return true;
 }
 
-static inline bool kvm_dirty_ring_has_room_for_ioctl(struct kvm_vcpu *vcpu,
-						     unsigned int ioctl)
+static inline bool kvm_dirty_ring_below_limit(struct kvm_vcpu *vcpu)
 {
 	return true;
 }
 
-static inline bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu,
-					    enum kvm_dirty_room what)
+static inline bool kvm_dirty_ring_exit_before(struct kvm_vcpu *vcpu,
+					      u32 entries)
 {
 	return false;
 }
 
-static inline u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
+static inline bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)
 {
-	return 0;
+	return false;
+}
+
+static inline void kvm_dirty_ring_reserve(struct kvm_vcpu *vcpu, u32 entries)
+{
 }
 
 static inline int kvm_dirty_ring_reset(struct kvm *kvm)

@@ -32,9 +32,9 @@
  * The reset looks only at entries up to dirty_index: it never takes a RESET flag
  * that user space has forged on an entry to come for a collected page.
  *
- * reported_last() below has a pairing of its own: its full barrier, and the one
- * that user space implies by KVM_RESET_DIRTY_RINGS between its "flags = RESET"
- * and its reading of the page. One of the two sees what the other wrote.
+ * reported_recently() below has a pairing of its own: its full barrier, and the
+ * one that the reset has between its "flags = 0" and its look at the SPTE, and so
+ * before user space reads the page. One of the two sees what the other wrote.
  *
  * What was pushed can be rewritten by user space at any time. The reset reads
  * slot, offset and flags once each, checks its copy and uses its copy. The
@@ -42,12 +42,14 @@
  * entries than there are.
  */
 #include <linux/export.h>
+#include <linux/kernel.h>
 #include <linux/kvm_dirty_ring.h>
 #include <linux/kvm_host.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/sched/signal.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
 
@@ -58,27 +60,17 @@
 #define MAX_ENTRIES	65536
 
 /*
- * How many entries a ring must have empty before KVM does what may push.
- *
- * Writing guest memory without entering the guest takes WRITE_ENTRIES at most,
- * for KVM_TRANSLATE in L2, with five levels of page tables in L2 and L1's EPT:
- *
- *	30	page tables of L1's EPT: (5 + 1) walks of 5 levels
- *	 5	page tables of L2
- *	 5	pages of L1's PML log
- *	 1	steal time of the vCPU
- *
- * Setting an MSR takes fewer. Mapping a page that the guest has waited for takes
- * its steal time, its token, and the page. A bitmap that takes what the rings do
- * not makes these wait for nothing.
- *
- * One exit, up to the next entry, takes the pages that hardware has logged, and
- * EXIT_ENTRIES for those that KVM writes. Documentation/virt/kvm/dirty-ring.rst
- * has the emulated instructions that can write more. All these stay empty below
- * the soft limit. KVM_RUN exits at the limit, not beyond it: that is one more.
+ * Entries that stay empty below the soft limit, besides those for hardware's log:
+ * what KVM pushes from one look at the limit to the next. And those of them that
+ * no step but the last ones takes: leaving nested mode, and being scheduled out.
+ * arch/x86/kvm/dirty_ring.c has the sums.
  */
-#define WRITE_ENTRIES	48
 #define EXIT_ENTRIES	64
+#define KEPT_ENTRIES	8
+
+/* Above each offset into a memslot: guest physical addresses have 52 bits. */
+#define RECENT_SLOT_SHIFT	40
+#define NO_PAGE			U64_MAX
 
 /* 64-gfn blocks that one hold of mmu_lock re-protects at most. */
 #define RESET_BLOCKS	32
@@ -114,31 +106,15 @@ static u32 ring_used(struct kvm_dirty_ring *ring)
 	return ring->dirty_index - smp_load_acquire(&ring->reset_index); /* (C) */
 }
 
-static bool ring_has_room(struct kvm_dirty_ring *ring, u32 used,
-			  enum kvm_dirty_room what)
+static u32 ring_empty(struct kvm_dirty_ring *ring)
 {
-	return ring->size - used >= ring->room[what];
+	return ring->size - ring_used(ring);
 }
 
 /* Entries that stay empty below the soft limit. */
 static u32 reserved_entries(void)
 {
 	return EXIT_ENTRIES + kvm_arch_dirty_ring_hw_log_size();
-}
-
-static void set_room(struct kvm_dirty_ring *ring, bool backup)
-{
-	u32 write = backup ? 0 : WRITE_ENTRIES;
-	const u32 room[KVM_DIRTY_ROOM_NR] = {
-		[KVM_DIRTY_ROOM_PAGE]		= 1,
-		[KVM_DIRTY_ROOM_MSR]		= write,
-		[KVM_DIRTY_ROOM_ASYNC_PF]	= write,
-		[KVM_DIRTY_ROOM_IOCTL]		= write,
-		[KVM_DIRTY_ROOM_RUN]		= write,
-		[KVM_DIRTY_ROOM_ENTRY]		= reserved_entries() + 1,
-	};
-
-	memcpy(ring->room, room, sizeof(room));
 }
 
 /**
@@ -290,7 +266,8 @@ int kvm_dirty_ring_create(struct kvm_vcpu *vcpu)
 		return -ENOMEM;
 
 	ring->size = bytes / sizeof(*ring->gfns);
-	set_room(ring, vcpu->kvm->dirty_ring_backup);
+	ring->entry_room = reserved_entries() + 1;
+	memset64(ring->recent, NO_PAGE, ARRAY_SIZE(ring->recent));
 	return 0;
 }
 
@@ -355,39 +332,66 @@ struct page *kvm_dirty_ring_page(struct kvm_vcpu *vcpu, pgoff_t pgoff)
 }
 
 /*
- * Pages that KVM writes itself (clocks, steal time, MSR areas of nested guests)
- * come again and again, with nothing in between. While user space has not
- * collected the first report, a second one says nothing new.
+ * Pages that KVM writes itself (clocks, steal time, pages of nested guests) come
+ * again and again, a few in turn. While an entry names the page, another one says
+ * nothing new, whether the first is collected or not: user space reads the page
+ * after the reset.
+ *
+ * @recent has the pages of the last entries, at their indices modulo its size: no
+ * later push has filled these entries again.
  */
-static bool reported_last(struct kvm_dirty_ring *ring, u32 slot, u64 offset,
-			  u32 used)
+static bool reported_recently(struct kvm_dirty_ring *ring, u64 page)
 {
-	if (offset != ring->last_offset || slot != ring->last_slot || !used)
-		return false;
+	u32 last = ring->dirty_index - 1;
+	u32 i;
+
+	for (i = 0; ring->recent[i] != page; i++)
+		if (i == ARRAY_SIZE(ring->recent) - 1)
+			return false;
 
 	/*
-	 * Either we see that the entry was collected, or user space, which
-	 * collects it and then reads the page, sees all writes until now.
+	 * Either we see that the entry was reset, or the reset, which clears the
+	 * flags first, finds the SPTE that made the page writable, and user
+	 * space, which reads the page then, sees all writes until now.
 	 */
 	smp_mb();
-	return READ_ONCE(ring_entry(ring, ring->dirty_index - 1)->flags) ==
-	       KVM_DIRTY_GFN_F_DIRTY;
+	if (READ_ONCE(ring_entry(ring, last - (last - i) %
+				 ARRAY_SIZE(ring->recent))->flags))
+		return true;
+
+	ring->recent[i] = NO_PAGE;
+	return false;
 }
 
-/*
- * Record a page in the backup bitmap of its memslot. Without such a bitmap, the
- * page is lost.
- */
-static noinline void mark_in_backup(struct kvm *kvm,
-				    const struct kvm_memory_slot *slot,
-				    u64 offset)
+/* No ring has an entry for the page. The backup bitmap takes it, if there is one. */
+static bool mark_in_backup(struct kvm *kvm, const struct kvm_memory_slot *slot,
+			   u64 offset)
 {
 	unsigned long *bitmap = READ_ONCE(slot->dirty_bitmap);
 
 	/* Unlocked: concurrent pages may be undercounted. */
 	data_race(kvm->dirty_ring_stat.no_entry++);
-	if (bitmap)
-		set_bit_le(offset, bitmap);
+	if (!bitmap)
+		return false;
+
+	set_bit_le(offset, bitmap);
+	return true;
+}
+
+/*
+ * A step of the vCPU has filled more entries than it has asked for. The page is
+ * lost, and what a VMM has copied would be no copy of the memory. So end the VM, as
+ * kvm_vm_bugged() does; but a vCPU that is scheduled out may come here.
+ */
+static noinline void ring_overflows(struct kvm *kvm)
+{
+	struct kvm_vcpu *vcpu;
+	int i;
+
+	WARN_ONCE(!kvm->vm_bugged, "no entry for a dirty page");
+	kvm->vm_bugged = true;
+	kvm_for_each_vcpu(i, vcpu, kvm)
+		kvm_make_request(KVM_REQ_VM_BUGGED, vcpu);
 }
 
 /**
@@ -400,7 +404,8 @@ static noinline void mark_in_backup(struct kvm *kvm,
  * kvm_dirty_ring_has_room() before, so that there is an empty one.
  *
  * If no vCPU of @kvm is loaded on this CPU, or its ring has no empty entry all
- * the same, the page is recorded in the backup bitmap, if there is one.
+ * the same, the page is recorded in the backup bitmap. Without one it is lost,
+ * which in the latter case ends the VM.
  *
  * Context: Any that may mark a page dirty; mmu_lock may be held.
  */
@@ -408,6 +413,7 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			 u64 offset)
 {
 	u32 slot_id = slot->as_id << 16 | (u16)slot->id;
+	u64 page = (u64)slot_id << RECENT_SLOT_SHIFT | offset;
 	struct kvm_dirty_ring *ring;
 	struct kvm_dirty_gfn *entry;
 	struct kvm_vcpu *vcpu;
@@ -417,16 +423,22 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 	preempt_disable();
 
 	vcpu = __this_cpu_read(kvm_running_vcpu);
-	if (unlikely(!vcpu || vcpu->kvm != kvm))
-		goto backup;
+	if (unlikely(!vcpu || vcpu->kvm != kvm)) {
+		mark_in_backup(kvm, slot, offset);
+		goto out;
+	}
 
 	ring = &vcpu->dirty_ring;
+	if (unlikely(reported_recently(ring, page)))
+		goto out;
+
 	index = ring->dirty_index;
 	used = ring_used(ring);
-	if (unlikely(!ring_has_room(ring, used, KVM_DIRTY_ROOM_PAGE)))
-		goto backup;
-	if (unlikely(reported_last(ring, slot_id, offset, used)))
+	if (unlikely(used >= ring->size)) {
+		if (!mark_in_backup(kvm, slot, offset))
+			ring_overflows(kvm);
 		goto out;
+	}
 
 	entry = ring_entry(ring, index);
 	WRITE_ONCE(entry->slot, slot_id);
@@ -434,90 +446,117 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 	WRITE_ONCE(ring->dirty_index, index + 1);
 	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY); /* (A) */
 
-	ring->last_slot = slot_id;
-	ring->last_offset = offset;
+	ring->recent[index % ARRAY_SIZE(ring->recent)] = page;
 	ring->pushes++;
 
-	if (!ring_has_room(ring, ++used, KVM_DIRTY_ROOM_ENTRY))
+	if (ring->size - ++used < ring->entry_room)
 		kvm_make_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
 
 	trace_kvm_dirty_ring_push(vcpu->vcpu_id, slot_id, offset, used);
 out:
 	preempt_enable();
-	return;
-backup:
-	preempt_enable();
-	mark_in_backup(kvm, slot, offset);
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_push);
 
 /**
- * kvm_dirty_ring_has_room - ask whether a vCPU may do what pushes entries
+ * kvm_dirty_ring_has_room - ask whether a vCPU may take a step that pushes
  * @vcpu: the vCPU, whose mutex is held
- * @what: what it is going to do
+ * @entries: how many entries the step may fill
  *
- * Return: true if the vCPU's ring has room for all that @what may push, or if the
- * VM has no rings; false if @what must wait for a reset.
+ * Return: true if the ring has room for these and for the entries that are kept,
+ * if the VM has no rings, if a bitmap takes what the ring does not, or if @entries
+ * is 0; false if the step must wait for a reset.
  */
-bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu, enum kvm_dirty_room what)
+bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu, u32 entries)
 {
 	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
 
-	return ring_has_room(ring, ring_used(ring), what);
+	return !entries || !ring->size || vcpu->kvm->dirty_ring_backup ||
+	       ring_empty(ring) >= entries + KEPT_ENTRIES;
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_has_room);
 
 /**
- * kvm_dirty_ring_has_room_for_ioctl - ask whether a vCPU may handle an ioctl
+ * kvm_dirty_ring_below_limit - ask whether a ring is below its soft limit
  * @vcpu: the vCPU, whose mutex is held
- * @ioctl: its number
  *
- * Return: true if the vCPU's ring has room for what @ioctl may push. KVM_RUN asks
- * for itself, and ioctls that only read the vCPU's state need no room.
+ * Return: true if it is, or if the VM has no rings.
  */
-bool kvm_dirty_ring_has_room_for_ioctl(struct kvm_vcpu *vcpu,
-				       unsigned int ioctl)
+bool kvm_dirty_ring_below_limit(struct kvm_vcpu *vcpu)
 {
-	return kvm_dirty_ring_has_room(vcpu, KVM_DIRTY_ROOM_IOCTL) ||
-	       ioctl == KVM_RUN || kvm_arch_dirty_ring_ioctl_reads(ioctl);
+	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
+
+	return ring_empty(ring) >= ring->entry_room;
 }
 
-/**
- * kvm_dirty_ring_full_exit - ask whether KVM_RUN must exit for a full ring
- * @vcpu: the vCPU
- * @what: what KVM_RUN is going to do
- *
- * KVM_REQ_DIRTY_RING_FULL is pending while there is no room for an entry of the
- * guest, and stays so until a reset has made room: each KVM_RUN until then exits.
- *
- * Return: true if kvm_run now holds KVM_EXIT_DIRTY_RING_FULL, false if there is
- * room for @what.
- */
-bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu, enum kvm_dirty_room what)
+/* An empty ring without room, after an exit, has none after a reset either. */
+static bool exit_for_room(struct kvm_vcpu *vcpu, u32 room)
 {
-	if (kvm_dirty_ring_has_room(vcpu, what)) {
-		if (what == KVM_DIRTY_ROOM_ENTRY)
-			kvm_clear_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
-		return false;
+	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
+
+	if (room > ring->size) {
+		vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+		vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+		vcpu->run->internal.ndata = 0;
+		return true;
 	}
 
 	vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
-	vcpu->dirty_ring.full_exits++;
-	trace_kvm_dirty_ring_exit(vcpu->vcpu_id, ring_used(&vcpu->dirty_ring));
+	ring->full_exits++;
+	trace_kvm_dirty_ring_exit(vcpu->vcpu_id, ring_used(ring));
 	return true;
 }
 
 /**
- * kvm_dirty_ring_pushes - count the entries of a vCPU's ring
+ * kvm_dirty_ring_exit_before - exit to user space before a step without room
  * @vcpu: the vCPU, whose mutex is held
+ * @entries: how many entries the step may fill
  *
- * Return: how many entries were filled since the vCPU was created, modulo 2^32.
+ * Return: false if there is room for the step. True if kvm_run now holds
+ * KVM_EXIT_DIRTY_RING_FULL, or KVM_EXIT_INTERNAL_ERROR where an empty ring has no
+ * room for the step either: KVM_RUN is to return 0, and do the step in a later
+ * call.
  */
-u32 kvm_dirty_ring_pushes(struct kvm_vcpu *vcpu)
+bool kvm_dirty_ring_exit_before(struct kvm_vcpu *vcpu, u32 entries)
 {
-	return vcpu->dirty_ring.dirty_index;
+	return !kvm_dirty_ring_has_room(vcpu, entries) &&
+	       exit_for_room(vcpu, entries + KEPT_ENTRIES + EXIT_ENTRIES);
 }
-EXPORT_SYMBOL_GPL(kvm_dirty_ring_pushes);
+EXPORT_SYMBOL_GPL(kvm_dirty_ring_exit_before);
+
+/**
+ * kvm_dirty_ring_full_exit - ask whether KVM_RUN must exit for a full ring
+ * @vcpu: the vCPU
+ *
+ * KVM_REQ_DIRTY_RING_FULL is pending while the ring is not below its soft limit,
+ * and stays so until a reset has made room: each KVM_RUN until then exits.
+ *
+ * Return: true if KVM_RUN is to return 0, see kvm_dirty_ring_exit_before().
+ */
+bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)
+{
+	if (kvm_dirty_ring_below_limit(vcpu)) {
+		kvm_clear_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
+		return false;
+	}
+	return exit_for_room(vcpu, vcpu->dirty_ring.entry_room);
+}
+
+/**
+ * kvm_dirty_ring_reserve - lower the soft limit
+ * @vcpu: the vCPU, which is loaded
+ * @entries: what the next exit may fill in addition to what any exit may
+ */
+void kvm_dirty_ring_reserve(struct kvm_vcpu *vcpu, u32 entries)
+{
+	if (!vcpu->dirty_ring.size || vcpu->kvm->dirty_ring_backup)
+		return;
+
+	vcpu->dirty_ring.entry_room = reserved_entries() + 1 + entries;
+	if (!kvm_dirty_ring_below_limit(vcpu))
+		kvm_make_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
+}
+EXPORT_SYMBOL_GPL(kvm_dirty_ring_reserve);
 
 /* Re-protect what was gathered, and let others run. */
 static void batch_apply(struct reset_batch *batch)
@@ -526,6 +565,7 @@ static void batch_apply(struct reset_batch *batch)
 		return;
 
 	spin_lock(&batch->kvm->mmu_lock);
+	smp_mb__after_spinlock(); /* see reported_recently() */
 	kvm_arch_dirty_ring_reprotect(batch->kvm, batch->blocks, batch->nr);
 	spin_unlock(&batch->kvm->mmu_lock);
 

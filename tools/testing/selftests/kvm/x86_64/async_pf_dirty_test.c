@@ -444,7 +444,7 @@ static void run_burst_test(void)
 		missing += !test_bit(page, bits);
 	ksft_print_msg("%u pages at once, %u free entries in the full ring, %u not reported\n",
 		       t.missing, room, missing);
-	ksft_test_result(room >= DIRTY_RING_IOCTL_ROOM - 1 && !missing, "burst\n");
+	ksft_test_result(room >= DIRTY_RING_RESERVED_ENTRIES - 8 && !missing, "burst\n");
 	free_vm(&t);
 }
 

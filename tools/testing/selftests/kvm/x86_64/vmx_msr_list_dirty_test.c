@@ -3,11 +3,9 @@
  * KVM sets a list of MSRs for L1 when it enters L2, and another when L2 exits,
  * or when KVM undoes a VM entry that the processor has refused. Each of these
  * MSRs can make KVM write a page of L1's: more pages than a dirty ring keeps
- * room for. All must be reported. KVM stops where the ring has no room. A VM
- * entry then fails for that MSR, as SDM vol. 3, "Loading MSRs", allows, and
- * can be tried again; the other two end in a VMX abort. With
- * KVM_CAP_DIRTY_LOG_RING_SPILL, or with a ring that is large enough, KVM sets
- * the whole list.
+ * room for. KVM_RUN exits for a full ring before the list, and before it enters L2
+ * if the list is for L2's exit. All pages are written then, and reported. A list for
+ * which an empty ring has no room makes KVM_RUN fail before L1 has entered L2.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +25,7 @@
 #include "kselftest.h"
 
 #define VCPU_ID		0
-#define LARGE_RING	4096
+#define RING_ENTRIES	4096
 
 /*
  * The tracked pages: those that MSRs name, and those that fill the ring first.
@@ -35,9 +33,9 @@
 #define TEST_SLOT	1
 #define TEST_MEM	0x40000000ul
 #define LIST_PAGES	512u	/* as many as KVM's IA32_VMX_MISC allows */
-#define FILL_PAGES	1524u	/* so that PML's log is nearly full, too */
-#define LAST_PAGE	2047u
-#define TEST_PAGES	2048u
+#define FILL_PAGES	4596u	/* so that PML's log is nearly full, too */
+#define LAST_PAGE	8191u
+#define TEST_PAGES	8192u
 
 /* The long list; zeroes follow its entries, for KVM to stop there. */
 #define LIST_SLOT	2
@@ -48,7 +46,6 @@
 #define SHORT_LIST_SLOT	3
 #define SHORT_LIST_MEM	0x60000000ul
 
-#define EXIT_REASON_MSR_LOAD_FAIL	34
 /* SDM vol. 3, "VM-Instruction Error Numbers". */
 #define VMXERR_ENTRY_INVALID_CONTROL_FIELD	7
 
@@ -60,9 +57,9 @@ struct msr_entry {
 };
 
 /*
- * L1 or L2 reports: pages are mapped, a VM entry has failed, or L2 has exited.
+ * L1 or L2 reports: pages are mapped, or L2 has exited.
  */
-enum { MAPPED, FAILED, RETURNED };
+enum { MAPPED, RETURNED };
 
 /*
  * For the guests: when KVM sets the list, and whether to fill the ring before.
@@ -140,7 +137,7 @@ static void fail_vm_entry(void)
 static void l1_guest_code(struct vmx_pages *vmx)
 {
 	unsigned long l2_stack[64];
-	unsigned int first = 0, to_write = 0;
+	unsigned int to_write = 0;
 
 	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
 	GUEST_ASSERT(load_vmcs(vmx));
@@ -164,24 +161,11 @@ static void l1_guest_code(struct vmx_pages *vmx)
 		GUEST_SYNC(RETURNED);
 	}
 
-	for (;;) {
-		if (when == AT_ENTRY) {
-			vmwrite(VM_ENTRY_MSR_LOAD_ADDR, LIST_MEM +
-				first * sizeof(struct msr_entry));
-			vmwrite(VM_ENTRY_MSR_LOAD_COUNT, LIST_PAGES - first);
-		}
-		GUEST_ASSERT(!write_pages_and_launch(to_write));
-		if (vmreadz(VM_EXIT_REASON) != (EXIT_REASON_FAILED_VMENTRY |
-						EXIT_REASON_MSR_LOAD_FAIL))
-			break;
-
-		/* The qualification is the MSR's number in the list, from 1. */
-		GUEST_ASSERT(vmreadz(EXIT_QUALIFICATION) > 1);
-		first += vmreadz(EXIT_QUALIFICATION) - 1;
-		to_write = 0;
-		GUEST_SYNC(FAILED);
+	if (when == AT_ENTRY) {
+		vmwrite(VM_ENTRY_MSR_LOAD_ADDR, LIST_MEM);
+		vmwrite(VM_ENTRY_MSR_LOAD_COUNT, LIST_PAGES);
 	}
-
+	GUEST_ASSERT(!write_pages_and_launch(to_write));
 	GUEST_ASSERT(vmreadz(VM_EXIT_REASON) == EXIT_REASON_VMCALL);
 	GUEST_SYNC(RETURNED);
 }
@@ -190,7 +174,6 @@ struct test {
 	struct kvm_vm *vm;
 	struct dirty_ring ring;
 	bool spill;
-	unsigned int failed;	/* VM entries */
 	unsigned int full;	/* exits for a full ring */
 	struct reported_pages reported;
 };
@@ -203,7 +186,7 @@ static void collect_all(struct test *t)
 		add_dirty_log(&t->reported, t->vm);
 }
 
-/* Run until L2 has exited or L1 has died. Return: true for the former. */
+/* Run until L2 has exited. Return: false if KVM refuses to go on. */
 static bool run_guest_code(struct test *t)
 {
 	struct kvm_run *run = vcpu_state(t->vm, VCPU_ID);
@@ -219,7 +202,7 @@ static bool run_guest_code(struct test *t)
 			dirty_ring_collect(&t->ring, t->vm, 1,
 					   add_reported_page, &t->reported);
 			continue;
-		case KVM_EXIT_SHUTDOWN:
+		case KVM_EXIT_INTERNAL_ERROR:
 			return false;
 		}
 
@@ -238,7 +221,6 @@ static bool run_guest_code(struct test *t)
 
 		if (uc.args[1] == RETURNED)
 			return true;
-		t->failed += uc.args[1] == FAILED;
 		collect_all(t);
 	}
 }
@@ -299,18 +281,20 @@ static unsigned int count_written(struct test *t, unsigned int *missing)
 static const struct variant {
 	const char *name;
 	enum when when;
-	bool large, spill;
-	bool short_of_room;
+	bool fill, small, spill;
 } variants[] = {
-	{ "VM entry, full ring", AT_ENTRY, false, false, true },
-	{ "VM exit, full ring", AT_EXIT, false, false, true },
-	{ "VMfail, full ring", AT_VMFAIL, false, false, true },
-	{ "VM entry, large ring", AT_ENTRY, true },
-	{ "VM exit, large ring", AT_EXIT, true },
-	{ "VMfail, large ring", AT_VMFAIL, true },
-	{ "VM entry, full ring and bitmap", AT_ENTRY, false, true },
-	{ "VM exit, full ring and bitmap", AT_EXIT, false, true },
-	{ "VMfail, full ring and bitmap", AT_VMFAIL, false, true },
+	{ "VM entry, full ring", AT_ENTRY, true },
+	{ "VM exit, full ring", AT_EXIT, true },
+	{ "VMfail, full ring", AT_VMFAIL, true },
+	{ "VM entry, empty ring", AT_ENTRY },
+	{ "VM exit, empty ring", AT_EXIT },
+	{ "VMfail, empty ring", AT_VMFAIL },
+	{ "VM entry, small ring", AT_ENTRY, true, true },
+	{ "VM exit, small ring", AT_EXIT, true, true },
+	{ "VMfail, small ring", AT_VMFAIL, true, true },
+	{ "VM entry, small ring and bitmap", AT_ENTRY, true, true, true },
+	{ "VM exit, small ring and bitmap", AT_EXIT, true, true, true },
+	{ "VMfail, small ring and bitmap", AT_VMFAIL, true, true, true },
 };
 
 static void run_variant(const struct variant *v)
@@ -321,24 +305,20 @@ static void run_variant(const struct variant *v)
 		.reported = { .slot = TEST_SLOT, .npages = TEST_PAGES,
 			      .bits = bits },
 	};
+	bool fits = !v->small || v->spill, returned;
 	unsigned int written, missing;
-	bool returned, whole;
 
 	when = v->when;
-	fill = !v->large;
-	create_vm(&t, v->large ? LARGE_RING : dirty_ring_min_entries());
+	fill = v->fill;
+	create_vm(&t, v->small ? dirty_ring_min_entries() : RING_ENTRIES);
 	returned = run_guest_code(&t);
 	collect_all(&t);
 	written = count_written(&t, &missing);
-	ksft_print_msg("%u full rings, %u VM entries failed, %u pages written, %u not reported\n",
-		       t.full, t.failed, written, missing);
-
-	/* An exit at the right moment can make room for the whole list. */
-	whole = written == LIST_PAGES && !t.failed;
-	ksft_test_result(!missing && !!t.full == fill &&
-			 returned == (written == LIST_PAGES) &&
-			 (whole || v->short_of_room),
-			 "%s\n", v->name);
+	ksft_print_msg("%u full rings, %u pages written, %u not reported\n",
+		       t.full, written, missing);
+	ksft_test_result(!missing && (t.full || !fill || !fits) &&
+			 returned == fits &&
+			 written == (fits ? LIST_PAGES : 0), "%s\n", v->name);
 
 	dirty_ring_unmap(&t.ring);
 	kvm_vm_free(t.vm);

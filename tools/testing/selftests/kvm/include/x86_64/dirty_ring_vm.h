@@ -20,8 +20,8 @@
 /* KVM_SET_MSRS takes fewer than 256. */
 #define RING_VM_MAX_CLOCKS	255u
 
-/* With less free entries, KVM refuses ioctls of a vCPU that may push some. */
-#define DIRTY_RING_IOCTL_ROOM	48
+/* With fewer free entries, KVM refuses to write a page for KVM_SET_MSRS. */
+#define DIRTY_RING_CLOCK_ROOM	(8 + 3)
 
 /**
  * struct ring_job - pages for a vCPU to write, in memory that is not logged
