@@ -51,9 +51,11 @@ enum { READY, END };
 #define BUFFER_PAGES	3
 static uint8_t buffer[BUFFER_PAGES * 4096] __aligned(4096);
 
-extern char far_target[];
 /* No far return: QEMU's takes the stack pointer for one of 16 bits. */
-asm(".globl far_target\nfar_target:\n\tmov %r12, %rsp\n\tjmp *%r13");
+static void __attribute__((naked)) far_target(void)
+{
+	asm volatile("mov %r12, %rsp\n\tjmp *%r13");
+}
 
 static void string_guest(void)
 {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * tools/testing/selftests/kvm/include/x86_64/nested_guest.h
- *
  * An L1 that enters L2 and sees why it exits, in terms that VMX and SVM share.
  */
 #ifndef SELFTEST_KVM_NESTED_GUEST_H
