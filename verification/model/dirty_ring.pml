@@ -78,10 +78,8 @@
 #define ENTRY(i)	((i) % SIZE)
 #define USED(r)		BETWEEN(r.reset_index, r.dirty_index)
 
-#if SIZE < 2
+#ifndef RECENT
 #define RECENT		1
-#else
-#define RECENT		2
 #endif
 
 #define BIT(p)		(1 << (p))
@@ -263,8 +261,6 @@ inline find_recent(p)
 
 #if defined(HOSTILE) || defined(BREAK_NO_RECHECK)
 #define IS_COVERED	true
-#elif defined(BREAK_RESET_INDEX)
-#define IS_COVERED	((recent - 1 + SIZE - ENTRY(R.reset_index)) % SIZE < USED(R))
 #else
 #define IS_COVERED	(R.flags[recent - 1] != 0)
 #endif
