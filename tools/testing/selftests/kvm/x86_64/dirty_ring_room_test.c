@@ -41,6 +41,7 @@
 /* Device memory, 2 pages. */
 #define MMIO_MEM	0xd0000000ul
 #define APIC_MEM	0xfee00000ul
+#define PTE_D		BIT_ULL(6)
 #define IN_PORT		0x3f0
 #define OUT_PORT	0x3f1
 
@@ -593,13 +594,32 @@ static unsigned int count_unreported(struct test *t)
 	return missing;
 }
 
+/*
+ * With shadow paging, KVM caches the last MMIO address, and an access that it
+ * finds there spares the walk that sets the D flag. The cache forgets at will, so
+ * this flag of a device's entry may differ.
+ */
+static bool same_page(const uint64_t *a, const uint64_t *b)
+{
+	unsigned int i;
+
+	for (i = 0; i < 512; i++) {
+		if (a[i] == b[i])
+			continue;
+		if ((a[i] ^ b[i]) != PTE_D || a[i] < MMIO_MEM ||
+		    a[i] >= MMIO_MEM + 8192)
+			return false;
+	}
+	return true;
+}
+
 static bool same(const struct test *a, const struct test *b)
 {
 	unsigned int page, differ = 0;
 
 	for (page = 0; page < GUEST_PAGES; page++) {
-		if (!memcmp(guest_mem((void *)a) + page * 4096,
-			    guest_mem((void *)b) + page * 4096, 4096))
+		if (same_page(guest_mem((void *)a) + page * 4096,
+			      guest_mem((void *)b) + page * 4096))
 			continue;
 		ksft_print_msg("page %#x differs\n", page);
 		differ++;
