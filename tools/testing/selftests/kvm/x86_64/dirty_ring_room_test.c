@@ -599,8 +599,9 @@ static unsigned int count_unreported(struct test *t)
  * finds there spares the walk that sets the D flag. The cache forgets at will, so
  * this flag of a device's entry may differ.
  */
-static bool same_page(const uint64_t *a, const uint64_t *b)
+static bool same_page(const void *page_a, const void *page_b)
 {
+	const uint64_t *a = page_a, *b = page_b;
 	unsigned int i;
 
 	for (i = 0; i < 512; i++) {
