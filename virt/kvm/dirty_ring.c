@@ -490,7 +490,7 @@ bool kvm_dirty_ring_below_limit(struct kvm_vcpu *vcpu)
 }
 
 /* An empty ring without room, after an exit, has none after a reset either. */
-static bool exit_for_room(struct kvm_vcpu *vcpu, u32 room)
+static void exit_for_room(struct kvm_vcpu *vcpu, u32 room)
 {
 	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
 
@@ -498,13 +498,12 @@ static bool exit_for_room(struct kvm_vcpu *vcpu, u32 room)
 		vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 		vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
 		vcpu->run->internal.ndata = 0;
-		return true;
+		return;
 	}
 
 	vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
 	ring->full_exits++;
 	trace_kvm_dirty_ring_exit(vcpu->vcpu_id, ring_used(ring));
-	return true;
 }
 
 /**
@@ -519,8 +518,11 @@ static bool exit_for_room(struct kvm_vcpu *vcpu, u32 room)
  */
 bool kvm_dirty_ring_exit_before(struct kvm_vcpu *vcpu, u32 entries)
 {
-	return !kvm_dirty_ring_has_room(vcpu, entries) &&
-	       exit_for_room(vcpu, entries + KEPT_ENTRIES + EXIT_ENTRIES);
+	if (kvm_dirty_ring_has_room(vcpu, entries))
+		return false;
+
+	exit_for_room(vcpu, entries + KEPT_ENTRIES + EXIT_ENTRIES);
+	return true;
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_exit_before);
 
@@ -539,7 +541,9 @@ bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)
 		kvm_clear_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
 		return false;
 	}
-	return exit_for_room(vcpu, vcpu->dirty_ring.entry_room);
+
+	exit_for_room(vcpu, vcpu->dirty_ring.entry_room);
+	return true;
 }
 
 /**

@@ -76,14 +76,15 @@ u32 kvm_arch_dirty_ring_hw_log_size(void)
 u32 kvm_dirty_step_entries(struct kvm_vcpu *vcpu, enum kvm_dirty_step step)
 {
 	bool l2 = mmu_is_nested(vcpu);
+	u32 access = l2 ? ACCESS_L2 : ACCESS;
 
 	switch (step) {
 	case KVM_DIRTY_ACCESS:
-		return l2 ? ACCESS_L2 : ACCESS;
+		return access;
 	case KVM_DIRTY_IO:
-		return IO_ACCESSES * (l2 ? ACCESS_L2 : ACCESS);
+		return IO_ACCESSES * access;
 	case KVM_DIRTY_FAR_IO:
-		return FAR_IO_ACCESSES * (l2 ? ACCESS_L2 : ACCESS);
+		return FAR_IO_ACCESSES * access;
 	case KVM_DIRTY_TASK_SWITCH:
 		return TASK_ACCESSES * (l2 ? TASK_ACCESS_L2 : TASK_ACCESS);
 	case KVM_DIRTY_NESTED_STATE:
@@ -164,14 +165,13 @@ EXPORT_SYMBOL_GPL(kvm_dirty_msr_list_entries);
  * all that the rest of the instruction may need.
  */
 
-static bool restart(struct kvm_vcpu *vcpu, struct x86_exception *e)
+static void restart(struct kvm_vcpu *vcpu, struct x86_exception *e)
 {
 	vcpu->arch.dirty_insn.restart = true;
 	if (e) {
 		memset(e, 0, sizeof(*e));
 		e->vector = PF_VECTOR;
 	}
-	return true;
 }
 
 /* See kvm_dirty_insn_refuse(). */
@@ -180,15 +180,15 @@ bool __kvm_dirty_insn_refuse(struct kvm_vcpu *vcpu, struct x86_exception *e)
 	struct kvm_dirty_insn *insn = &vcpu->arch.dirty_insn;
 	u32 entries;
 
-	if (insn->restart)
-		return restart(vcpu, e);
+	if (!insn->restart) {
+		entries = kvm_dirty_step_entries(vcpu, KVM_DIRTY_ACCESS);
+		if (kvm_dirty_ring_has_room(vcpu, entries))
+			return false;
+		insn->entries = entries;
+	}
 
-	entries = kvm_dirty_step_entries(vcpu, KVM_DIRTY_ACCESS);
-	if (kvm_dirty_ring_has_room(vcpu, entries))
-		return false;
-
-	insn->entries = entries;
-	return restart(vcpu, e);
+	restart(vcpu, e);
+	return true;
 }
 
 /**
@@ -252,18 +252,21 @@ bool kvm_dirty_insn_commit(struct kvm_vcpu *vcpu, struct x86_exception *e)
 
 	if (!insn->may_restart)
 		return true;
-	if (insn->restart)
-		return !restart(vcpu, e);
 
-	/* Group 5 has far calls and jumps, by a pointer in memory. */
-	far = ctxt->opcode_len == 1 && ctxt->b == 0xff;
-	insn->entries = kvm_dirty_step_entries(vcpu, far ? KVM_DIRTY_FAR_IO :
-							   KVM_DIRTY_IO);
-	if (!kvm_dirty_ring_has_room(vcpu, insn->entries))
-		return !restart(vcpu, e);
+	if (!insn->restart) {
+		/* Group 5 has far calls and jumps, by a pointer in memory. */
+		far = ctxt->opcode_len == 1 && ctxt->b == 0xff;
+		insn->entries = kvm_dirty_step_entries(vcpu, far ?
+						       KVM_DIRTY_FAR_IO :
+						       KVM_DIRTY_IO);
+		if (kvm_dirty_ring_has_room(vcpu, insn->entries)) {
+			insn->may_restart = false;
+			return true;
+		}
+	}
 
-	insn->may_restart = false;
-	return true;
+	restart(vcpu, e);
+	return false;
 }
 
 /**

@@ -551,15 +551,6 @@ static void test_sizes(void)
 
 static const uint32_t room_counts[] = { RING_VM_MAX_CLOCKS, 1, 7, 100 };
 
-static void check_busy(struct clocks *c, unsigned long cmd, void *arg,
-		       const char *name)
-{
-	int ret = ioctl(clocks_fd(c), cmd, arg);
-
-	TEST_ASSERT(ret == -1 && errno == EBUSY, "%s: %i, errno: %i", name, ret,
-		    errno);
-}
-
 /* In this order: what is read is written back. */
 static const struct {
 	unsigned long cmd;
@@ -650,11 +641,14 @@ static void check_refused(struct clocks *c)
 	uint64_t left = c->r.entries - (c->next - c->read);
 	struct kvm_translation translation = {};
 	uint64_t next = c->next;
+	int ret;
 
 	TEST_ASSERT(left == DIRTY_RING_CLOCK_ROOM - 1,
 		    "%lu free entries where KVM_SET_MSRS stopped", left);
 	TEST_ASSERT(!clocks_write(c, 1) && c->next == next, "an MSR was set");
-	check_busy(c, KVM_TRANSLATE, &translation, "KVM_TRANSLATE");
+	ret = ioctl(clocks_fd(c), KVM_TRANSLATE, &translation);
+	TEST_ASSERT(ret == -1 && errno == EBUSY, "KVM_TRANSLATE: %i, errno: %i",
+		    ret, errno);
 	check_never_busy(c);
 	check_run_is_full(c, false);
 	check_run_is_full(c, true);

@@ -12,33 +12,12 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "backing_src.h"
+#include "kvm_trace.h"
 #include "page_table.h"
 
 #define HUGETLB_DIR		"/sys/kernel/mm/hugepages/hugepages-%zukB"
 
 #ifdef __x86_64__
-
-static bool read_flag(const char *path)
-{
-	char flag = 'N';
-	int fd;
-
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return false;
-	if (read(fd, &flag, 1) != 1)
-		flag = 'N';
-	close(fd);
-	return flag == 'Y' || flag == '1';
-}
-
-/* Return: whether the CPU has page tables for guest physical addresses. */
-bool have_tdp(void)
-{
-	return read_flag(is_intel_cpu() ?
-			 "/sys/module/kvm_intel/parameters/ept" :
-			 "/sys/module/kvm_amd/parameters/npt");
-}
 
 /* Return: whether the CPU has leaf entries for 1 GiB. */
 static bool have_1g_blocks(void)

@@ -65,7 +65,6 @@ void run_stages(void);
 void cleanup_stages(void);
 void report_page(uint32_t slot, uint64_t offset, void *data);
 
-bool have_tdp(void);
 bool have_memory(void);
 size_t count_thps(void);
 uint64_t block_size(bool large_guest_pages, uint64_t gpa);

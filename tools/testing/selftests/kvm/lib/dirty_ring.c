@@ -12,6 +12,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "dirty_ring.h"
+#include "kvm_trace.h"
 
 /* Architectures without dirty rings build the tests, which then skip. */
 #ifndef KVM_DIRTY_LOG_PAGE_OFFSET
@@ -34,12 +35,9 @@ static uint32_t reserved_entries(void)
 {
 	uint32_t reserved = DIRTY_RING_RESERVED_ENTRIES;
 #ifdef __x86_64__
-	int fd = open("/sys/module/kvm_intel/parameters/pml", O_RDONLY);
-	char pml = 'N';
 
-	if (fd >= 0 && is_intel_cpu() && read(fd, &pml, 1) == 1 && pml == 'Y')
+	if (is_intel_cpu() && module_flag("kvm_intel", "pml"))
 		reserved += DIRTY_RING_PML_ENTRIES;
-	close(fd);
 #endif
 
 	return reserved;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What KVM tells of itself: statistics and trace events.
+ * What KVM tells of itself: statistics, module parameters and trace events.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,6 +9,9 @@
 #include <linux/kernel.h>
 
 #include "test_util.h"
+#ifdef __x86_64__
+#include "processor.h"
+#endif
 #include "kvm_trace.h"
 
 /**
@@ -34,6 +37,40 @@ long vm_get_stat(struct kvm_vm *vm, const char *name)
 	fclose(f);
 	return value;
 }
+
+/**
+ * module_flag() - read a module parameter that is on or off
+ * @module: the module, loaded or built in
+ * @name: the parameter
+ *
+ * Return: true if it is on; false if it is off, or if there is no such file.
+ */
+bool module_flag(const char *module, const char *name)
+{
+	char path[128];
+	int value = 'N';
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/module/%s/parameters/%s", module,
+		 name);
+	f = fopen(path, "r");
+	if (f) {
+		value = fgetc(f);
+		fclose(f);
+	}
+	return value == 'Y' || value == '1';
+}
+
+#ifdef __x86_64__
+/**
+ * have_tdp() - whether KVM uses EPT or NPT
+ */
+bool have_tdp(void)
+{
+	return is_intel_cpu() ? module_flag("kvm_intel", "ept") :
+				module_flag("kvm_amd", "npt");
+}
+#endif
 
 /**
  * write_text() - write to a file that the kernel makes

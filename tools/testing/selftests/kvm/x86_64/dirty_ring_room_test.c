@@ -196,6 +196,7 @@ static void l1_svm(struct svm_test_data *svm)
  * @full: exits for the full ring
  * @device: hash of what devices have seen
  * @next: what a device will be read as
+ * @far_pointer: a device is read as a far pointer instead
  */
 struct test {
 	struct kvm_vm *vm;
@@ -213,7 +214,7 @@ struct test {
 	unsigned int full;
 	uint64_t device;
 	uint8_t next;
-	void *nested;
+	bool far_pointer;
 };
 
 static void note(uint32_t slot, uint64_t offset, void *data)
@@ -307,8 +308,8 @@ static void read_device(struct test *t, uint8_t *data, size_t len, uint64_t gpa)
 	uint64_t target = (uintptr_t)far_target | 8ull << 32;
 
 	for (; len--; gpa++)
-		*data++ = t->nested ? ((uint8_t *)&target)[(gpa + 3) % 8] :
-				      t->next++;
+		*data++ = t->far_pointer ? ((uint8_t *)&target)[(gpa + 3) % 8] :
+					   t->next++;
 }
 
 static void handle_mmio(struct test *t)
@@ -383,24 +384,33 @@ static void *collect_thread(void *data)
 	return NULL;
 }
 
-/* Map @gva by tables of its own, at @gpa(n), which are at paddr. */
+/**
+ * struct tables - page tables of a guest, which it has not walked so far
+ * @vm: the VM
+ * @pgd: the table of the highest level
+ * @next: where L2 finds the next page, GiB by GiB
+ * @map: maps memory for L2; NULL without L2
+ * @nested: the library's structure, for @map
+ */
 struct tables {
 	struct kvm_vm *vm;
 	uint64_t pgd;
-	/* Where L2 has these pages, GiB by GiB. */
 	uint64_t next;
-	void (*map)(struct tables *tables, uint64_t gpa, uint64_t paddr);
+	void (*map)(struct tables *tables, uint64_t gpa, uint64_t paddr,
+		    uint64_t size);
 	void *nested;
 };
 
-static void map_vmx(struct tables *tables, uint64_t gpa, uint64_t paddr)
+static void map_vmx(struct tables *tables, uint64_t gpa, uint64_t paddr,
+		    uint64_t size)
 {
-	nested_map(tables->nested, tables->vm, gpa, paddr, 4096, 0);
+	nested_map(tables->nested, tables->vm, gpa, paddr, size, 0);
 }
 
-static void map_svm(struct tables *tables, uint64_t gpa, uint64_t paddr)
+static void map_svm(struct tables *tables, uint64_t gpa, uint64_t paddr,
+		    uint64_t size)
 {
-	npt_map(tables->nested, tables->vm, gpa, paddr, 4096, 0);
+	npt_map(tables->nested, tables->vm, gpa, paddr, size, 0);
 }
 
 /* Return: the address by which the page is entered in the guest's tables. */
@@ -412,7 +422,7 @@ static uint64_t place(struct tables *tables, uint64_t paddr)
 		return paddr;
 	gpa = tables->next;
 	tables->next += 1ul << 30;
-	tables->map(tables, gpa, paddr);
+	tables->map(tables, gpa, paddr, 4096);
 	return gpa;
 }
 
@@ -437,7 +447,6 @@ static void map_boundaries(struct test *t, struct tables *tables)
 	unsigned int i, side;
 
 	vcpu_sregs_get(t->vm, VCPU_ID, &sregs);
-	tables->vm = t->vm;
 	tables->pgd = sregs.cr3;
 	tables->next = 8ul << 30;
 	for (i = 0; i < BOUNDARIES; i++) {
@@ -466,10 +475,10 @@ static void setup_io(struct test *t)
 
 static void setup_far_call(struct test *t)
 {
-	struct tables tables = {};
+	struct tables tables = { .vm = t->vm };
 
 	map_boundaries(t, &tables);
-	t->nested = t;
+	t->far_pointer = true;
 }
 
 /* The guest has a structure of the library's. Memory is to be the same in each run. */
@@ -480,32 +489,35 @@ static void hide_pointers(uint64_t *words, size_t size)
 			*words = 0;
 }
 
+/* @size: of the library's structure, which the guest finds at @gva */
+static void setup_l2(struct test *t, struct tables *tables, vm_vaddr_t gva,
+		     size_t size)
+{
+	vcpu_args_set(t->vm, VCPU_ID, 1, gva);
+	tables->map(tables, 0, 0, GUEST_PAGES * 4096);
+	map_boundaries(t, tables);
+	hide_pointers(tables->nested, size);
+	t->far_pointer = true;
+}
+
 static void setup_vmx(struct test *t)
 {
-	struct tables tables = { .map = map_vmx };
+	struct tables tables = { .vm = t->vm, .map = map_vmx };
 	vm_vaddr_t gva;
 
-	t->nested = vcpu_alloc_vmx(t->vm, &gva);
-	tables.nested = t->nested;
-	vcpu_args_set(t->vm, VCPU_ID, 1, gva);
-	prepare_eptp(t->nested, t->vm, 0);
-	nested_map(t->nested, t->vm, 0, 0, GUEST_PAGES * 4096, 0);
-	map_boundaries(t, &tables);
-	hide_pointers(t->nested, sizeof(struct vmx_pages));
+	tables.nested = vcpu_alloc_vmx(t->vm, &gva);
+	prepare_eptp(tables.nested, t->vm, 0);
+	setup_l2(t, &tables, gva, sizeof(struct vmx_pages));
 }
 
 static void setup_svm(struct test *t)
 {
-	struct tables tables = { .map = map_svm };
+	struct tables tables = { .vm = t->vm, .map = map_svm };
 	vm_vaddr_t gva;
 
-	t->nested = vcpu_alloc_svm(t->vm, &gva);
-	tables.nested = t->nested;
-	vcpu_args_set(t->vm, VCPU_ID, 1, gva);
-	prepare_npt(t->nested, t->vm, 0);
-	npt_map(t->nested, t->vm, 0, 0, GUEST_PAGES * 4096, 0);
-	map_boundaries(t, &tables);
-	hide_pointers(t->nested, sizeof(struct svm_test_data));
+	tables.nested = vcpu_alloc_svm(t->vm, &gva);
+	prepare_npt(tables.nested, t->vm, 0);
+	setup_l2(t, &tables, gva, sizeof(struct svm_test_data));
 }
 
 enum needs { NOTHING, VMX, SVM };
@@ -531,9 +543,19 @@ static const struct variant {
 	{ "far call of L2", l1_svm, setup_svm, 1024, false, SVM },
 };
 
-static uint8_t *guest_mem(struct test *t)
+static uint8_t *guest_mem(const struct test *t)
 {
 	return addr_gpa2hva(t->vm, 0);
+}
+
+static void create(struct test *t, void *guest, uint32_t entries,
+		   void (*setup)(struct test *t))
+{
+	t->vm = vm_create_with_rings(VM_MODE_DEFAULT, GUEST_PAGES, entries);
+	vcpu_add_with_ring(t->vm, VCPU_ID, guest, &t->ring, entries);
+	vm_add_logged_slot(t->vm, FILL_SLOT, FILL_MEM, FILL_PAGES);
+	setup(t);
+	t->run = vcpu_state(t->vm, VCPU_ID);
 }
 
 static void run(struct test *t, const struct variant *v)
@@ -541,12 +563,8 @@ static void run(struct test *t, const struct variant *v)
 	uint32_t entries = t->small ? max(v->entries, dirty_ring_min_entries()) :
 				      LARGE_RING;
 
-	t->vm = vm_create_with_rings(VM_MODE_DEFAULT, GUEST_PAGES, entries);
-	vcpu_add_with_ring(t->vm, VCPU_ID, v->guest, &t->ring, entries);
-	vm_add_logged_slot(t->vm, FILL_SLOT, FILL_MEM, FILL_PAGES);
-	v->setup(t);
+	create(t, v->guest, entries, v->setup);
 	vm_mem_region_set_flags(t->vm, GUEST_SLOT, KVM_MEM_LOG_DIRTY_PAGES);
-	t->run = vcpu_state(t->vm, VCPU_ID);
 	t->io = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
 		     vcpu_get_fd(t->vm, VCPU_ID), 4096);
 	TEST_ASSERT(t->io != MAP_FAILED, "mmap failed, errno: %i", errno);
@@ -619,8 +637,8 @@ static bool same(const struct test *a, const struct test *b)
 	unsigned int page, differ = 0;
 
 	for (page = 0; page < GUEST_PAGES; page++) {
-		if (same_page(guest_mem((void *)a) + page * 4096,
-			      guest_mem((void *)b) + page * 4096))
+		if (same_page(guest_mem(a) + page * 4096,
+			      guest_mem(b) + page * 4096))
 			continue;
 		ksft_print_msg("page %#x differs\n", page);
 		differ++;
@@ -664,17 +682,11 @@ static void run_variant(const struct variant *v)
  */
 static void run_pending(const char *name, void *guest, uint64_t count)
 {
-	struct test t = { .small = true };
-	const struct variant v = { .guest = guest, .setup = setup_io };
-	struct kvm_regs regs;
 	uint32_t entries = dirty_ring_min_entries();
-	bool done;
+	struct test t = { .small = true };
+	struct kvm_regs regs;
 
-	t.vm = vm_create_with_rings(VM_MODE_DEFAULT, GUEST_PAGES, entries);
-	vcpu_add_with_ring(t.vm, VCPU_ID, v.guest, &t.ring, entries);
-	vm_add_logged_slot(t.vm, FILL_SLOT, FILL_MEM, FILL_PAGES);
-	setup_io(&t);
-	t.run = vcpu_state(t.vm, VCPU_ID);
+	create(&t, guest, entries, setup_io);
 	run_to(&t, READY);
 	vcpu_run(t.vm, VCPU_ID);
 	TEST_ASSERT(t.run->exit_reason == KVM_EXIT_IO ||
@@ -683,8 +695,8 @@ static void run_pending(const char *name, void *guest, uint64_t count)
 	fill_ring(&t, entries - dirty_ring_soft_limit(entries));
 	vcpu_run(t.vm, VCPU_ID);
 	vcpu_regs_get(t.vm, VCPU_ID, &regs);
-	done = regs.rcx < count;
-	ksft_test_result(t.run->exit_reason == KVM_EXIT_DIRTY_RING_FULL && done,
+	ksft_test_result(t.run->exit_reason == KVM_EXIT_DIRTY_RING_FULL &&
+			 regs.rcx < count,
 			 "%s is completed before the exit\n", name);
 	dirty_ring_unmap(&t.ring);
 	kvm_vm_free(t.vm);

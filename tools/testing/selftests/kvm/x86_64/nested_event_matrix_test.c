@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * While an event is delivered to L2, KVM raises an exception. Who gets what is
- * compared with a table from the manuals, nested_event_matrix/table.c: for each
+ * While an event is delivered to L2, KVM raises an exception. What L1 and L2 see
+ * is compared with a table from the manuals, nested_event_matrix/table.c: for each
  * first event, with each set of L1's intercepts.
  *
- * L2 writes an MSR that user space handles. User space makes the first event the
- * one that is being delivered, and then
- *  - fails the write, so that KVM raises #GP,
- *  - or has KVM raise #MC, and lets the write succeed,
- *  - or just lets it succeed.
- * So KVM merges the events, never the CPU, whose emulators get that wrong.
+ * L2 writes an MSR that user space handles. User space injects the first event.
+ * Then it does one of these:
+ *  - It fails the write, so that KVM raises #GP.
+ *  - It has KVM raise #MC, and lets the write succeed.
+ *  - It lets the write succeed.
+ * So KVM merges the events, never the CPU: emulators of CPUs get that wrong.
  */
 #include <stdio.h>
 #include <string.h>
@@ -75,30 +75,20 @@ static void l1_guest_code(void *l2_data)
 
 static void start_vm(void)
 {
-	struct kvm_enable_cap cap = {
-		.cap = KVM_CAP_X86_USER_SPACE_MSR,
-		.args[0] = KVM_MSR_EXIT_REASON_UNKNOWN,
-	};
 	uint64_t mcg_cap = MCG_CAP_BANKS;
 	struct kvm_sregs sregs;
-	vm_vaddr_t gva;
 	int vector;
 
-	vm = vm_create_default(VCPU_ID, 0, l1_guest_code);
+	vm = vm_create_with_l2(VCPU_ID, l1_guest_code);
 	run = vcpu_state(vm, VCPU_ID);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
-	vm_enable_cap(vm, &cap);
+	vm_exit_for_no_msr(vm);
 	vcpu_ioctl(vm, VCPU_ID, KVM_X86_SETUP_MCE, &mcg_cap);
 	vcpu_sregs_get(vm, VCPU_ID, &sregs);
 	sregs.cr4 |= X86_CR4_MCE;
 	vcpu_sregs_set(vm, VCPU_ID, &sregs);
 
-	vm_init_descriptor_tables(vm);
-	vcpu_init_descriptor_tables(vm, VCPU_ID);
 	for (vector = 0; vector <= FIRST_IRQ; vector++)
 		vm_handle_exception(vm, vector, handle);
-	vcpu_alloc_l2(vm, &gva);
-	vcpu_args_set(vm, VCPU_ID, 1, gva);
 }
 
 static void restart_vm(void)
@@ -193,9 +183,6 @@ static void observe(struct outcome *o)
 				o->vectoring = seen.vectoring;
 			if (o->vectoring & EVENT_ERROR_CODE)
 				o->vectoring_error = seen.vectoring_error;
-			if ((o->vectoring & 0x700) == EVENT_TYPE_NMI)
-				o->vectoring = (o->vectoring & ~0xff) |
-					       NMI_VECTOR;
 		}
 		return;
 	default:

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An exception of L2 is pending, and something stands in its way:
+ * An exception of L2 is pending, and KVM cannot deliver it yet. The cause is
  *
- *  - an interrupt or NMI that was being delivered. The exception is raised by
- *    its delivery, as far as KVM can know: L1 takes the exception, and learns
- *    what was being delivered, or L2 takes it;
- *  - a VM entry that L1 has made and KVM has not finished. Once it has, the
+ *  - an interrupt or NMI that was being delivered. KVM takes the exception as
+ *    raised by its delivery. L1 takes the exception, and learns what was being
+ *    delivered, or L2 takes it;
+ *  - or a VM entry that L1 has made and KVM has not finished. Once it has, the
  *    exception is delivered.
  *
  * The first is made by a write of an MSR that user space fails, while it puts
@@ -20,6 +20,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "kvm_trace.h"
 #include "nested_guest.h"
 #include "svm_util.h"
 
@@ -35,10 +36,7 @@ enum first { NOTHING, IRQ, NMI };
 static const char * const first_names[] = { "nothing", "an IRQ", "an NMI" };
 
 static struct kvm_vm *vm;
-static union {
-	struct kvm_nested_state state;
-	char space[16384];
-} nested;
+static union nested_state nested;
 
 /* For the guest. */
 static struct l2_config config;
@@ -81,24 +79,16 @@ static void l1_guest_code(void *l2_data)
 static void start(bool msr, bool intercept)
 {
 	struct kvm_enable_cap cap = {
-		.cap = KVM_CAP_X86_USER_SPACE_MSR,
-		.args[0] = KVM_MSR_EXIT_REASON_UNKNOWN,
+		.cap = KVM_CAP_EXCEPTION_PAYLOAD,
+		.args[0] = 1,
 	};
-	vm_vaddr_t gva;
 
-	vm = vm_create_default(VCPU_ID, 0, l1_guest_code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
+	vm = vm_create_with_l2(VCPU_ID, l1_guest_code);
+	vm_exit_for_no_msr(vm);
 	vm_enable_cap(vm, &cap);
-	cap.cap = KVM_CAP_EXCEPTION_PAYLOAD;
-	cap.args[0] = 1;
-	vm_enable_cap(vm, &cap);
-	vm_init_descriptor_tables(vm);
-	vcpu_init_descriptor_tables(vm, VCPU_ID);
 	vm_handle_exception(vm, NMI_VECTOR, handle);
 	vm_handle_exception(vm, GP_VECTOR, handle);
 	vm_handle_exception(vm, IRQ_VECTOR, handle);
-	vcpu_alloc_l2(vm, &gva);
-	vcpu_args_set(vm, VCPU_ID, 1, gva);
 
 	config.exceptions = intercept ? BIT(GP_VECTOR) : 0;
 	write_msr = msr;
@@ -138,9 +128,6 @@ static void expect_exception(const char *name, bool intercept, uint32_t error,
 		    (unsigned long)seen.reason, seen.vector);
 	TEST_ASSERT(seen.error == error, "%s: error code %#x", name,
 		    seen.error);
-	/* SVM leaves the vector of an NMI undefined. */
-	if ((vectoring & EVENT_VALID) && (vectoring & 0x700) == EVENT_TYPE_NMI)
-		seen.vectoring = (seen.vectoring & ~0xff) | NMI_VECTOR;
 	TEST_ASSERT(seen.vectoring == vectoring,
 		    "%s: %#x was being delivered, not %#x", name,
 		    seen.vectoring, vectoring);
@@ -180,25 +167,9 @@ static void check_injected(enum first first, bool intercept)
 /* Have KVM leave L2 and be about to enter it, as VMLAUNCH or VMRUN leave it. */
 static void enter_l2_again(void)
 {
-	struct kvm_nested_state out = {
-		.format = KVM_STATE_NESTED_FORMAT_SVM,
-		.flags = KVM_STATE_NESTED_GIF_SET,
-		.size = sizeof(out),
-	};
-
-	if (!nested_svm_supported()) {
-		out.format = KVM_STATE_NESTED_FORMAT_VMX;
-		out.flags = 0;
-		out.hdr.vmx.vmxon_pa = -1ull;
-		out.hdr.vmx.vmcs12_pa = -1ull;
-	}
-	nested.state.size = sizeof(nested);
-	vcpu_ioctl(vm, VCPU_ID, KVM_GET_NESTED_STATE, &nested);
-	TEST_ASSERT(nested.state.flags & KVM_STATE_NESTED_GUEST_MODE,
-		    "L2 does not run");
+	vcpu_leave_l2(vm, VCPU_ID, &nested);
 	nested.state.flags |= KVM_STATE_NESTED_RUN_PENDING;
-	vcpu_ioctl(vm, VCPU_ID, KVM_SET_NESTED_STATE, &out);
-	vcpu_ioctl(vm, VCPU_ID, KVM_SET_NESTED_STATE, &nested);
+	vcpu_nested_state_set(vm, VCPU_ID, &nested.state, false);
 }
 
 static void check_run_pending(bool intercept, bool irq)
@@ -239,22 +210,6 @@ static void check_run_pending(bool intercept, bool irq)
 	kvm_vm_free(vm);
 }
 
-/*
- * The TDP MMU forgets what is mapped when nested state is loaded. So the delivery
- * of the IRQ is cut short, and KVM takes the exception as raised by it.
- */
-static bool tdp_mmu_enabled(void)
-{
-	FILE *f = fopen("/sys/module/kvm/parameters/tdp_mmu", "r");
-	int c = 'N';
-
-	if (f) {
-		c = fgetc(f);
-		fclose(f);
-	}
-	return c == 'Y';
-}
-
 int main(int argc, char *argv[])
 {
 	enum first first;
@@ -271,7 +226,13 @@ int main(int argc, char *argv[])
 	}
 	check_run_pending(false, false);
 	check_run_pending(true, false);
-	if (!tdp_mmu_enabled())
+
+	/*
+	 * The TDP MMU forgets what is mapped when nested state is loaded. So the
+	 * delivery of the IRQ is cut short, and KVM takes the exception as raised
+	 * by it.
+	 */
+	if (!module_flag("kvm", "tdp_mmu"))
 		check_run_pending(false, true);
 	return 0;
 }

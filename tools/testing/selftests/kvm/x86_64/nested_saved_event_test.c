@@ -62,10 +62,7 @@ static const struct exception exceptions[] = {
 
 static struct kvm_vm *vm;
 static bool svm;
-static union {
-	struct kvm_nested_state state;
-	char space[16384];
-} nested;
+static union nested_state nested;
 
 /* For the guest. */
 static struct l2_config config;
@@ -105,18 +102,12 @@ static void start(uint32_t intercepts)
 {
 	struct kvm_sregs sregs;
 	struct ucall uc;
-	vm_vaddr_t gva;
 	int i;
 
-	vm = vm_create_default(VCPU_ID, 0, l1_guest_code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
+	vm = vm_create_with_l2(VCPU_ID, l1_guest_code);
 	enable(KVM_CAP_EXCEPTION_PAYLOAD);
-	vm_init_descriptor_tables(vm);
-	vcpu_init_descriptor_tables(vm, VCPU_ID);
 	for (i = 0; i <= IRQ_VECTOR; i++)
 		vm_handle_exception(vm, i, handle);
-	vcpu_alloc_l2(vm, &gva);
-	vcpu_args_set(vm, VCPU_ID, 1, gva);
 
 	memset(&config, 0, sizeof(config));
 	config.exceptions = intercepts;
@@ -131,11 +122,6 @@ static void start(uint32_t intercepts)
 	vcpu_sregs_get(vm, VCPU_ID, &sregs);
 	sregs.cr2 = OLD_CR2;
 	vcpu_sregs_set(vm, VCPU_ID, &sregs);
-}
-
-static void get_events(struct kvm_vcpu_events *events)
-{
-	vcpu_events_get(vm, VCPU_ID, events);
 }
 
 static void set_pending(struct kvm_vcpu_events *events,
@@ -155,7 +141,7 @@ static void expect_pending(const char *name, const struct exception *ex)
 {
 	struct kvm_vcpu_events events;
 
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	TEST_ASSERT(events.exception.pending && !events.exception.injected &&
 		    events.exception.nr == ex->nr &&
 		    events.exception.has_error_code == ex->has_error &&
@@ -169,31 +155,6 @@ static void expect_pending(const char *name, const struct exception *ex)
 		    events.exception.nr, events.exception_payload);
 }
 
-/* Leave L2, as a vCPU that was never there. */
-static void leave_l2(void)
-{
-	struct kvm_nested_state out = {
-		.format = KVM_STATE_NESTED_FORMAT_SVM,
-		.flags = KVM_STATE_NESTED_GIF_SET,
-		.size = sizeof(out),
-	};
-
-	if (!svm) {
-		out.format = KVM_STATE_NESTED_FORMAT_VMX;
-		out.flags = 0;
-		out.hdr.vmx.vmxon_pa = -1ull;
-		out.hdr.vmx.vmcs12_pa = -1ull;
-	}
-	nested.state.size = sizeof(nested);
-	vcpu_ioctl(vm, VCPU_ID, KVM_GET_NESTED_STATE, &nested);
-	vcpu_ioctl(vm, VCPU_ID, KVM_SET_NESTED_STATE, &out);
-}
-
-static void load_nested(void)
-{
-	vcpu_ioctl(vm, VCPU_ID, KVM_SET_NESTED_STATE, &nested);
-}
-
 static void load(struct kvm_vcpu_events *events, enum order order)
 {
 	struct kvm_mp_state halted = { KVM_MP_STATE_HALTED };
@@ -203,13 +164,13 @@ static void load(struct kvm_vcpu_events *events, enum order order)
 
 	switch (order) {
 	case EVENTS_FIRST:
-		leave_l2();
+		vcpu_leave_l2(vm, VCPU_ID, &nested);
 		vcpu_events_set(vm, VCPU_ID, events);
-		load_nested();
+		vcpu_nested_state_set(vm, VCPU_ID, &nested.state, false);
 		break;
 	case NESTED_FIRST:
-		leave_l2();
-		load_nested();
+		vcpu_leave_l2(vm, VCPU_ID, &nested);
+		vcpu_nested_state_set(vm, VCPU_ID, &nested.state, false);
 		vcpu_events_set(vm, VCPU_ID, events);
 		break;
 	default:
@@ -252,7 +213,7 @@ static void check_exception(const struct exception *ex, bool intercepted,
 		 intercepted ? " that L1 intercepts" : "", orders[order]);
 	start(intercepted ? BIT(ex->nr) : 0);
 
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	set_pending(&events, ex);
 	load(&events, order);
 	expect_pending(name, ex);
@@ -295,14 +256,14 @@ static void check_interrupt(bool nmi, bool intercepted)
 	struct kvm_vcpu_events events;
 
 	start(intercepted ? BIT(GP_VECTOR) : 0);
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	set_pending(&events, &exceptions[1]);
 	events.nmi.injected = nmi;
 	events.interrupt.injected = !nmi;
 	events.interrupt.nr = IRQ_VECTOR;
 	vcpu_events_set(vm, VCPU_ID, &events);
 
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	TEST_ASSERT(!events.exception.pending && !events.exception.injected,
 		    "an exception is reported beside the interrupt");
 	TEST_ASSERT(events.nmi.injected == nmi &&
@@ -325,11 +286,11 @@ static void check_mtf(uint64_t payload, bool mtf_first)
 	struct ucall uc;
 
 	start(BIT(DB_VECTOR));
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	set_pending(&events, &db);
-	leave_l2();
+	vcpu_leave_l2(vm, VCPU_ID, &nested);
 	nested.state.flags |= KVM_STATE_NESTED_MTF_PENDING;
-	load_nested();
+	vcpu_nested_state_set(vm, VCPU_ID, &nested.state, false);
 	vcpu_events_set(vm, VCPU_ID, &events);
 
 	vcpu_run(vm, VCPU_ID);
@@ -351,7 +312,7 @@ static void check_guest_debug(bool pending)
 	int ret;
 
 	start(0);
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	set_pending(&events, &exceptions[1]);
 	events.exception.pending = pending;
 	events.exception.injected = !pending;
@@ -370,7 +331,7 @@ static void check_triple_fault(void)
 	int ret;
 
 	start(0);
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	TEST_ASSERT(!(events.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT),
 		    "a triple fault is reported without the capability");
 	events.flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
@@ -381,16 +342,16 @@ static void check_triple_fault(void)
 		    errno);
 
 	enable(KVM_CAP_X86_TRIPLE_FAULT_EVENT);
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	TEST_ASSERT(events.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT &&
 		    !events.triple_fault.pending, "a triple fault is invented");
 	events.triple_fault.pending = 1;
 	vcpu_events_set(vm, VCPU_ID, &events);
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	TEST_ASSERT(events.triple_fault.pending, "a triple fault is lost");
 	events.triple_fault.pending = 0;
 	vcpu_events_set(vm, VCPU_ID, &events);
-	get_events(&events);
+	vcpu_events_get(vm, VCPU_ID, &events);
 	TEST_ASSERT(!events.triple_fault.pending, "a triple fault stays");
 
 	events.triple_fault.pending = 1;

@@ -16,6 +16,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "kvm_trace.h"
 #include "nested_guest.h"
 #include "svm_util.h"
 
@@ -71,21 +72,11 @@ static void make_shutdown(void)
 
 static void check(const char *name, bool intercept, bool l2_loads, bool l1_loads)
 {
-	struct kvm_enable_cap cap = {
-		.cap = KVM_CAP_X86_USER_SPACE_MSR,
-		.args[0] = KVM_MSR_EXIT_REASON_UNKNOWN,
-	};
 	struct kvm_run *run;
 	struct ucall uc;
-	vm_vaddr_t gva;
 
-	vm = vm_create_default(VCPU_ID, 0, l1_guest_code);
-	vcpu_set_cpuid(vm, VCPU_ID, kvm_get_supported_cpuid());
-	vm_enable_cap(vm, &cap);
-	vm_init_descriptor_tables(vm);
-	vcpu_init_descriptor_tables(vm, VCPU_ID);
-	vcpu_alloc_l2(vm, &gva);
-	vcpu_args_set(vm, VCPU_ID, 1, gva);
+	vm = vm_create_with_l2(VCPU_ID, l1_guest_code);
+	vm_exit_for_no_msr(vm);
 
 	config.shutdown = intercept;
 	config.bad_cr3 = l1_loads;
@@ -133,7 +124,7 @@ int main(int argc, char *argv[])
 	if (nested_svm_supported())
 		check("#GP while a #DF is delivered, not intercepted",
 		      false, false, false);
-	if (!host_uses_shadow_paging())
+	if (have_tdp())
 		return 0;
 
 	check("L2 loads a bad CR3", true, true, false);

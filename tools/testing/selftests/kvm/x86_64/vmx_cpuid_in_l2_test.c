@@ -84,11 +84,8 @@ static void l1_guest_code(struct vmx_pages *vmx)
 	GUEST_ASSERT(!(control & SECONDARY_EXEC_ENABLE_RDTSCP));
 
 	for (;;) {
-		GUEST_ASSERT(!(launched ? vmresume() : vmlaunch()));
+		vmx_run_to_vmcall(launched);
 		launched = true;
-		GUEST_ASSERT(vmreadz(VM_EXIT_REASON) == EXIT_REASON_VMCALL);
-		vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) +
-				   vmreadz(VM_EXIT_INSTRUCTION_LEN));
 		GUEST_SYNC_ARGS(L1_RDTSCP, rdtscp_works(), 0, 0, 0);
 	}
 }

@@ -57,11 +57,8 @@ static void l1_code(struct vmx_pages *vmx)
 	prepare_vmcs(vmx, l2_code, &l2_stack[L2_STACK_WORDS]);
 
 	for (;;) {
-		GUEST_ASSERT(!(launched ? vmresume() : vmlaunch()));
+		vmx_run_to_vmcall(launched);
 		launched = true;
-		GUEST_ASSERT(vmreadz(VM_EXIT_REASON) == EXIT_REASON_VMCALL);
-		vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) +
-				   vmreadz(VM_EXIT_INSTRUCTION_LEN));
 		GUEST_SYNC_ARGS(L1_INT3, int3(), 0, 0, 0);
 	}
 }

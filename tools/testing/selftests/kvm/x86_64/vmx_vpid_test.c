@@ -60,11 +60,7 @@ static void remap(int page)
 static void run_l2(uint64_t vpid, int round)
 {
 	vmwrite(VIRTUAL_PROCESSOR_ID, vpid);
-	GUEST_ASSERT(!(round ? vmresume() : vmlaunch()));
-	GUEST_ASSERT_1(vmreadz(VM_EXIT_REASON) == EXIT_REASON_VMCALL,
-		       vmreadz(VM_EXIT_REASON));
-	vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) +
-		vmreadz(VM_EXIT_INSTRUCTION_LEN));
+	vmx_run_to_vmcall(round);
 }
 
 static void l1_code(struct vmx_pages *vmx)

@@ -32,6 +32,7 @@
  */
 #define EVENT_VALID		BIT(31)
 #define EVENT_ERROR_CODE	BIT(11)
+#define EVENT_TYPE		(7 << 8)
 #define EVENT_TYPE_INTR		(0 << 8)
 #define EVENT_TYPE_NMI		(2 << 8)
 #define EVENT_TYPE_EXCEPTION	(3 << 8)
@@ -89,10 +90,18 @@ struct l2_exit {
 /* An MSR that does not exist, which L1 leaves to KVM. */
 #define NO_MSR		0x1f00
 
+/* What KVM_GET_NESTED_STATE returns at most. */
+union nested_state {
+	struct kvm_nested_state state;
+	char space[16384];
+};
+
 /* For the host */
 bool nested_guest_supported(void);
-bool host_uses_shadow_paging(void);
-void *vcpu_alloc_l2(struct kvm_vm *vm, vm_vaddr_t *gva);
+struct kvm_vm *vm_create_with_l2(uint32_t vcpuid, void *l1_code);
+void vm_exit_for_no_msr(struct kvm_vm *vm);
+void vcpu_leave_l2(struct kvm_vm *vm, uint32_t vcpuid,
+		   union nested_state *nested);
 
 /* For L1: set VMX or SVM up once, then prepare and enter L2 at will. */
 void l1_init(void *l2_data);

@@ -2,7 +2,7 @@
 /*
  * An L1 that enters L2 and sees why it exits, in terms that VMX and SVM share.
  */
-#include <stdio.h>
+#include <string.h>
 
 #include <linux/kernel.h>
 
@@ -25,45 +25,73 @@ bool nested_guest_supported(void)
 	return nested_vmx_supported() || nested_svm_supported();
 }
 
-static bool parameter_is(const char *path, char value)
-{
-	FILE *f = fopen(path, "r");
-	int c = EOF;
-
-	if (f) {
-		c = fgetc(f);
-		fclose(f);
-	}
-	return c == value;
-}
-
 /**
- * host_uses_shadow_paging() - whether KVM has no EPT or NPT for its guests
- */
-bool host_uses_shadow_paging(void)
-{
-	return parameter_is("/sys/module/kvm_intel/parameters/ept", 'N') ||
-	       parameter_is("/sys/module/kvm_amd/parameters/npt", '0') ||
-	       parameter_is("/sys/module/kvm_amd/parameters/npt", 'N');
-}
-
-/**
- * vcpu_alloc_l2() - allocate what L1 needs for an L2
- * @vm: the VM
- * @gva: where its address in the guest is put, for l1_init() and its like
+ * vm_create_with_l2() - create a VM whose L1 can have an L2
+ * @vcpuid: its vCPU
+ * @l1_code: what L1 runs; gets the pointer for l1_init() and its like
  *
- * Return: its address in the host.
+ * Return: the VM, with descriptor tables.
  */
-void *vcpu_alloc_l2(struct kvm_vm *vm, vm_vaddr_t *gva)
+struct kvm_vm *vm_create_with_l2(uint32_t vcpuid, void *l1_code)
 {
+	struct kvm_vm *vm = vm_create_default(vcpuid, 0, l1_code);
+	vm_vaddr_t gva;
+
+	vcpu_set_cpuid(vm, vcpuid, kvm_get_supported_cpuid());
+	vm_init_descriptor_tables(vm);
+	vcpu_init_descriptor_tables(vm, vcpuid);
 	if (nested_svm_supported())
-		return vcpu_alloc_svm(vm, gva);
-	return vcpu_alloc_vmx(vm, gva);
+		vcpu_alloc_svm(vm, &gva);
+	else
+		vcpu_alloc_vmx(vm, &gva);
+	vcpu_args_set(vm, vcpuid, 1, gva);
+	return vm;
+}
+
+/**
+ * vm_exit_for_no_msr() - have KVM_RUN exit where a guest accesses NO_MSR
+ * @vm: the VM
+ */
+void vm_exit_for_no_msr(struct kvm_vm *vm)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_USER_SPACE_MSR,
+		.args[0] = KVM_MSR_EXIT_REASON_UNKNOWN,
+	};
+
+	vm_enable_cap(vm, &cap);
+}
+
+/**
+ * vcpu_leave_l2() - leave L2, as a vCPU that was never there
+ * @vm: the VM
+ * @vcpuid: the vCPU, which is in L2
+ * @nested: where the nested state is saved
+ */
+void vcpu_leave_l2(struct kvm_vm *vm, uint32_t vcpuid,
+		   union nested_state *nested)
+{
+	struct kvm_nested_state out = { .size = sizeof(out) };
+
+	if (nested_svm_supported()) {
+		out.format = KVM_STATE_NESTED_FORMAT_SVM;
+		out.flags = KVM_STATE_NESTED_GIF_SET;
+	} else {
+		out.format = KVM_STATE_NESTED_FORMAT_VMX;
+		out.hdr.vmx.vmxon_pa = -1ull;
+		out.hdr.vmx.vmcs12_pa = -1ull;
+	}
+
+	nested->state.size = sizeof(*nested);
+	vcpu_nested_state_get(vm, vcpuid, &nested->state);
+	TEST_ASSERT(nested->state.flags & KVM_STATE_NESTED_GUEST_MODE,
+		    "L2 does not run");
+	vcpu_nested_state_set(vm, vcpuid, &out, false);
 }
 
 /**
  * l1_init() - let L1 use VMX or SVM
- * @l2_data: what vcpu_alloc_l2() allocated
+ * @l2_data: what L1 got
  */
 void l1_init(void *l2_data)
 {
@@ -74,7 +102,7 @@ void l1_init(void *l2_data)
 
 /**
  * l2_prepare() - make an L2 that has not run yet, with L1's registers
- * @l2_data: what vcpu_alloc_l2() allocated
+ * @l2_data: what L1 got
  * @rip: where it starts
  * @stack_end: the end of its stack
  */
@@ -156,6 +184,10 @@ static void run_svm(struct svm_test_data *svm, const struct l2_config *config,
 	seen->cr2 = svm->vmcb->save.cr2;
 	seen->reason = control->exit_code;
 	seen->vectoring = control->exit_int_info;
+	/* The vector of an NMI is not defined, APM Vol. 2 15.7.2. */
+	if ((seen->vectoring & EVENT_VALID) &&
+	    (seen->vectoring & EVENT_TYPE) == EVENT_TYPE_NMI)
+		seen->vectoring = (seen->vectoring & ~0xff) | NMI_VECTOR;
 	seen->vectoring_error = control->exit_int_info_err;
 	switch (seen->reason) {
 	case SVM_EXIT_OF_EXCEPTION ... SVM_EXIT_OF_EXCEPTION + 31:
@@ -177,7 +209,7 @@ static void run_svm(struct svm_test_data *svm, const struct l2_config *config,
 
 /**
  * l2_run() - enter L2, for the first time since it was prepared
- * @l2_data: what vcpu_alloc_l2() allocated
+ * @l2_data: what L1 got
  * @config: what L1 wants of L2
  * @seen: what L1 saw
  */

@@ -186,11 +186,8 @@ void l1_vmx(void *arg)
 	while (take_steps(BY_L1)) {
 		if (vmx->eptp_gpa && test_and_clear_flush())
 			invept_all();
-		GUEST_ASSERT(!(launched ? vmresume() : vmlaunch()));
+		vmx_run_to_vmcall(launched);
 		launched = true;
-		GUEST_ASSERT(vmreadz(VM_EXIT_REASON) == EXIT_REASON_VMCALL);
-		GUEST_ASSERT(!vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) +
-				      vmreadz(VM_EXIT_INSTRUCTION_LEN)));
 	}
 
 	/* KVM writes vmcs12 to its page. */

@@ -45,7 +45,7 @@ enum outcome_kind {
 
 /**
  * struct outcome - what becomes of the events
- * @kind: who sees what
+ * @kind: what L1, L2 or user space sees
  * @vector: of the exception or interrupt
  * @error: its error code, or 0
  * @vectoring: of an exit: the event that was being delivered, or 0
