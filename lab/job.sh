@@ -39,7 +39,8 @@ load_job() {
 	load_machine "$MACHINE" "$extra"
 }
 
-# kernel_of NAME: host, base, or a patch, as the suite sees its path.
+# kernel_of NAME: host, base, NAME of configs/NAME.config, or a patch, as the suite
+# sees its path.
 kernel_of() {
 	local dir patch
 	case $1 in
@@ -49,6 +50,12 @@ kernel_of() {
 		echo "${option[base]}"
 		;;
 	*)
+		if [ -f "$TOP/configs/$1.config" ]; then
+			dir=$(CONFIG=$1 "$TOP/scripts/kernel.sh" \
+				--tree "$BUILD/linux") &&
+				echo "$dir/bzImage"
+			return
+		fi
 		patch=$(cd "$SUITE" && realpath -e "$1") &&
 			dir=$("$LAB/patched.sh" "$patch" \
 				"$TOP/scripts/kernel.sh" --tree @TREE@) &&

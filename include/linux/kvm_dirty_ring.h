@@ -4,8 +4,10 @@
 
 #include <linux/cache.h>
 #include <linux/errno.h>
+#include <linux/irq_work.h>
 #include <linux/types.h>
 
+struct eventfd_ctx;
 struct kvm;
 struct kvm_dirty_gfn;
 struct kvm_enable_cap;
@@ -26,6 +28,19 @@ struct kvm_dirty_ring_stat {
 	ulong reset_entries;
 	ulong ignored_entries;
 	ulong no_entry;
+};
+
+/**
+ * struct kvm_dirty_ring_watermark - when a VM's rings are to be collected
+ * @eventfd: what is signalled then; NULL if there is no watermark
+ * @work: gives the signal
+ * @entries: how many used entries of a ring make it do so; 0 if there is no
+ *	watermark; written under kvm->slots_lock
+ */
+struct kvm_dirty_ring_watermark {
+	struct eventfd_ctx *eventfd;
+	struct irq_work work;
+	u32 entries;
 };
 
 /* Lines of debugfs_entries[]. */
@@ -55,6 +70,7 @@ struct kvm_dirty_block {
  * @entry_room: how many entries must be empty for an entry of the guest
  * @dirty_index: the next entry to fill; written by the thread that has the
  *	vCPU loaded
+ * @watermark: how many used entries give a signal, see dirty_ring_watermark.c
  * @recent: the kernel's copy of what was filled in last
  * @pushes: entries filled since the vCPU was created, for debugfs
  * @full_exits: exits because the ring was full, for debugfs
@@ -70,6 +86,7 @@ struct kvm_dirty_ring {
 	u32 size;
 	u32 dirty_index;
 	u32 entry_room;
+	u32 watermark;
 	u64 recent[4];
 	u64 pushes;
 	u64 full_exits;
@@ -93,6 +110,15 @@ bool kvm_dirty_ring_exit_before(struct kvm_vcpu *vcpu, u32 entries);
 bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu);
 void kvm_dirty_ring_reserve(struct kvm_vcpu *vcpu, u32 entries);
 int kvm_dirty_ring_reset(struct kvm *kvm);
+u32 kvm_dirty_ring_soft_limit(struct kvm *kvm);
+
+void kvm_dirty_ring_watermark_init(struct kvm *kvm);
+void kvm_dirty_ring_watermark_destroy(struct kvm *kvm);
+void kvm_dirty_ring_watermark_reached(struct kvm_vcpu *vcpu, u32 used);
+void kvm_dirty_ring_watermark_rearm(struct kvm *kvm,
+				    struct kvm_dirty_ring *ring);
+int kvm_dirty_ring_set_watermark(struct kvm *kvm,
+				 const struct kvm_enable_cap *cap);
 
 /**
  * kvm_arch_dirty_ring_hw_log_size - size of the hardware's own dirty log
@@ -193,6 +219,16 @@ static inline void kvm_dirty_ring_reserve(struct kvm_vcpu *vcpu, u32 entries)
 static inline int kvm_dirty_ring_reset(struct kvm *kvm)
 {
 	return -ENOTTY;
+}
+
+static inline void kvm_dirty_ring_watermark_destroy(struct kvm *kvm)
+{
+}
+
+static inline int kvm_dirty_ring_set_watermark(struct kvm *kvm,
+					       const struct kvm_enable_cap *cap)
+{
+	return -EINVAL;
 }
 
 #endif /* CONFIG_HAVE_KVM_DIRTY_RING */

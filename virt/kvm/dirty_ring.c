@@ -118,6 +118,19 @@ static u32 reserved_entries(void)
 }
 
 /**
+ * kvm_dirty_ring_soft_limit - how many used entries keep a vCPU out of the guest
+ * @kvm: a VM with rings
+ *
+ * Return: the number; some steps of a guest ask for more room, see
+ * kvm_dirty_ring_reserve().
+ */
+u32 kvm_dirty_ring_soft_limit(struct kvm *kvm)
+{
+	return kvm->dirty_ring_size / sizeof(struct kvm_dirty_gfn) -
+	       reserved_entries();
+}
+
+/**
  * kvm_dirty_ring_max_bytes - answer to KVM_CHECK_EXTENSION
  *
  * Return: the size of the largest ring in bytes.
@@ -183,6 +196,7 @@ int kvm_dirty_ring_enable(struct kvm *kvm, const struct kvm_enable_cap *cap)
 	mutex_lock(&kvm->lock);
 	if (!kvm->created_vcpus && !kvm->dirty_ring_size) {
 		mutex_lock(&kvm->slots_lock);
+		kvm_dirty_ring_watermark_init(kvm);
 		WRITE_ONCE(kvm->dirty_ring_size, size);
 		free_bitmaps(kvm);
 		mutex_unlock(&kvm->slots_lock);
@@ -218,27 +232,27 @@ static bool tracks_memslots(struct kvm *kvm)
  * The bitmap is read and cleared as without rings. Few pages are recorded, so
  * user space reads it once, when all vCPUs have stopped.
  *
- * Context: Takes kvm->lock and kvm->slots_lock, may sleep.
- * Return: 0, or -EINVAL if flags or an argument are set, or if the VM has no
- * rings, has a vCPU, tracks a memslot already, or has the backup already.
+ * Context: Takes kvm->slots_lock, may sleep.
+ * Return: 0, also if they are backed up already, or -EINVAL if flags or an argument
+ * are set, if the VM has no rings or tracks a memslot, or if the kernel is built
+ * without NEED_KVM_DIRTY_RING_WITH_BITMAP.
  */
 int kvm_dirty_ring_enable_backup(struct kvm *kvm,
 				 const struct kvm_enable_cap *cap)
 {
 	int r = -EINVAL;
 
-	if (cap->flags || memchr_inv(cap->args, 0, sizeof(cap->args)))
+	if (!IS_ENABLED(CONFIG_NEED_KVM_DIRTY_RING_WITH_BITMAP) ||
+	    cap->flags || memchr_inv(cap->args, 0, sizeof(cap->args)))
 		return -EINVAL;
 
-	mutex_lock(&kvm->lock);
 	mutex_lock(&kvm->slots_lock);
-	if (kvm->dirty_ring_size && !kvm->dirty_ring_backup &&
-	    !kvm->created_vcpus && !tracks_memslots(kvm)) {
+	if (kvm->dirty_ring_size &&
+	    (kvm->dirty_ring_backup || !tracks_memslots(kvm))) {
 		kvm->dirty_ring_backup = true;
 		r = 0;
 	}
 	mutex_unlock(&kvm->slots_lock);
-	mutex_unlock(&kvm->lock);
 
 	return r;
 }
@@ -451,8 +465,10 @@ void kvm_dirty_ring_push(struct kvm *kvm, const struct kvm_memory_slot *slot,
 
 	if (ring->size - ++used < ring->entry_room)
 		kvm_make_request(KVM_REQ_DIRTY_RING_FULL, vcpu);
+	if (unlikely(used >= READ_ONCE(ring->watermark)))
+		kvm_dirty_ring_watermark_reached(vcpu, used);
 
-	trace_kvm_dirty_ring_push(vcpu->vcpu_id, slot_id, offset, used);
+	trace_kvm_dirty_ring_push(vcpu->vcpu_id, ring, slot_id, offset);
 out:
 	preempt_enable();
 }
@@ -471,7 +487,7 @@ bool kvm_dirty_ring_has_room(struct kvm_vcpu *vcpu, u32 entries)
 {
 	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
 
-	return !entries || !ring->size || vcpu->kvm->dirty_ring_backup ||
+	return !entries || !ring->size || kvm_dirty_ring_has_backup(vcpu->kvm) ||
 	       ring_empty(ring) >= entries + KEPT_ENTRIES;
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_has_room);
@@ -503,7 +519,7 @@ static void exit_for_room(struct kvm_vcpu *vcpu, u32 room)
 
 	vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
 	ring->full_exits++;
-	trace_kvm_dirty_ring_exit(vcpu->vcpu_id, ring_used(ring));
+	trace_kvm_dirty_ring_exit(vcpu->vcpu_id);
 }
 
 /**
@@ -553,7 +569,7 @@ bool kvm_dirty_ring_full_exit(struct kvm_vcpu *vcpu)
  */
 void kvm_dirty_ring_reserve(struct kvm_vcpu *vcpu, u32 entries)
 {
-	if (!vcpu->dirty_ring.size || vcpu->kvm->dirty_ring_backup)
+	if (!vcpu->dirty_ring.size || kvm_dirty_ring_has_backup(vcpu->kvm))
 		return;
 
 	vcpu->dirty_ring.entry_room = reserved_entries() + 1 + entries;
@@ -662,8 +678,10 @@ static void reset_ring(struct reset_batch *batch, struct kvm_vcpu *vcpu)
 	}
 
 	smp_store_release(&ring->reset_index, index); /* (C) */
+	if (index != start)
+		kvm_dirty_ring_watermark_rearm(batch->kvm, ring);
 	batch->reset += index - start;
-	trace_kvm_dirty_ring_reset(vcpu->vcpu_id, index - start, pushed - index);
+	trace_kvm_dirty_ring_reset(vcpu->vcpu_id, ring);
 }
 
 /**

@@ -3,13 +3,13 @@
 #define _UAPI_LINUX_KVM_DIRTY_RING_H
 
 /*
- * An extension of KVM's dirty rings, see Documentation/virt/kvm/dirty-ring.rst:
- * dirty pages that no ring takes are recorded in a backup bitmap, that of their
- * memslot, for KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG.
+ * An extension of KVM's dirty rings, see Documentation/virt/kvm/dirty-ring.rst: an
+ * eventfd is signalled when a ring has as many used entries as user space asks for.
  *
- * KVM_ENABLE_CAP on the VM, after the rings were enabled; no arguments. The number
- * is out of the way of those that <linux/kvm.h> counts from 0.
+ * KVM_ENABLE_CAP on the VM, once the rings are enabled; args[0] is the eventfd, or
+ * -1 for none, args[1] the number of entries. The capability's number is out of the
+ * way of those that <linux/kvm.h> counts from 0.
  */
-#define KVM_CAP_DIRTY_LOG_RING_SPILL	0x10000
+#define KVM_CAP_DIRTY_LOG_RING_WATERMARK	0x10002
 
 #endif /* _UAPI_LINUX_KVM_DIRTY_RING_H */

@@ -5,7 +5,7 @@
  *
  * The guest's vCPUs, each in a thread of its own, write random pages of their
  * memory. The main thread copies all of memory, then again and again the pages
- * that were reported meanwhile. For the last pass it stops the vCPUs. Then the
+ * that were reported meanwhile: each time that a ring has reached its watermark. For the last pass it stops the vCPUs. Then the
  * copy must equal the memory, and the program checks that it does.
  *
  * What a VMM needs for dirty rings is in these functions, in this order:
@@ -13,6 +13,7 @@
  *	enable_rings()		rings are enabled before there is a vCPU
  *	add_memory()		a memslot's flag says that it is tracked
  *	add_writer()		each vCPU has a ring, mapped before it runs
+ *	set_watermark()		KVM says when it is time to harvest
  *	on_ring_full()		a vCPU with a full ring waits for a reset
  *	harvest_and_copy()	harvest, reset, and only then read memory
  *	last_pass()		the complete harvest, with all vCPUs stopped
@@ -31,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "ring_reader.h"
@@ -84,9 +86,10 @@ struct writer {
  * @dirty: pages of @data to copy in this pass, a byte for each
  * @drop: forget every @drop-th entry, to show that the check notices; 0: none
  * @harvested: how many entries were collected
+ * @wake: an eventfd that is signalled when it is time to harvest
+ * @watermark: whether KVM does that; else each tick of a guest does
  * @lock: protects what follows, and writer::ticks and writer::full
- * @changed: signalled when @events, @resets or @stop changes
- * @events: ticks and full rings so far
+ * @changed: signalled when @resets or @stop changes
  * @resets: how often the rings were reset
  * @stop: the vCPUs are about to be stopped
  */
@@ -100,10 +103,11 @@ struct guest {
 	uint8_t *dirty;
 	uint64_t drop;
 	uint64_t harvested;
+	int wake;
+	bool watermark;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	uint64_t events;
 	uint64_t resets;
 	bool stop;
 };
@@ -214,14 +218,33 @@ static void add_writer(struct guest *guest, uint32_t id, uint32_t entries)
 }
 
 /*
+ * Early enough that no vCPU has to wait for a reset, which is at a quarter of its
+ * ring. And no more than the guest writes if nobody harvests: half of its pages.
+ */
+static void set_watermark(struct guest *guest, uint32_t entries)
+{
+	uint64_t half = guest->nr_pages / guest->nr_writers / 2;
+	uint32_t mark = entries / 4 < half ? entries / 4 : half;
+	int ret;
+
+	guest->wake = eventfd(0, EFD_CLOEXEC);
+	if (guest->wake < 0)
+		vmm_fail("eventfd: %s", strerror(errno));
+	ret = dirty_rings_set_watermark(guest->vm.fd, guest->wake, mark);
+	guest->watermark = !ret;
+	printf("# watermark of %u entries: %s\n", mark,
+	       ret ? strerror(-ret) : "set");
+}
+
+/*
  * In the threads of the vCPUs
  */
 
-/* Wakes the main thread if it waits for an event. Called with the lock. */
-static void note_event(struct guest *guest)
+/* Wakes the main thread, or keeps it from waiting the next time. */
+static void wake_main(struct guest *guest)
 {
-	guest->events++;
-	pthread_cond_broadcast(&guest->changed);
+	if (eventfd_write(guest->wake, 1))
+		vmm_fail("eventfd: %s", strerror(errno));
 }
 
 /* Wait for the next reset, which makes room, before the guest goes on. */
@@ -233,7 +256,7 @@ static int on_ring_full(struct vcpu *vcpu, const struct vm_access *access,
 
 	pthread_mutex_lock(&guest->lock);
 	guest->writers[vcpu->id].full++;
-	note_event(guest);
+	wake_main(guest);
 	resets = guest->resets;
 	while (!guest->stop && guest->resets == resets)
 		pthread_cond_wait(&guest->changed, &guest->lock);
@@ -249,13 +272,14 @@ static int on_tick(struct vcpu *vcpu, const struct vm_access *access,
 
 	pthread_mutex_lock(&guest->lock);
 	guest->writers[vcpu->id].ticks++;
-	note_event(guest);
 	pthread_mutex_unlock(&guest->lock);
+	if (!guest->watermark)
+		wake_main(guest);
 
 	return 0;
 }
 
-/* Without this, the main thread would wait for the events of a dead vCPU. */
+/* Without this, the main thread would wait for a dead vCPU. */
 static void on_end(struct vcpu *vcpu, int ret)
 {
 	vcpu_must(vcpu, ret);
@@ -276,6 +300,7 @@ static void start_vm(struct guest *guest, uint32_t entries)
 			      on_ring_full, guest));
 	for (id = 0; id < guest->nr_writers; id++)
 		add_writer(guest, id, entries);
+	set_watermark(guest, entries);
 }
 
 static void start_vcpus(struct guest *guest)
@@ -371,37 +396,29 @@ static uint64_t harvest_and_copy(struct guest *guest, uint32_t *entries)
 	return copy_pages(guest);
 }
 
-/* Wait until there were more events than @seen. */
-static void wait_for_event(struct guest *guest, uint64_t seen)
+/* Before the harvest: what comes during it makes the next one. */
+static void wait_for_ring(struct guest *guest)
 {
-	pthread_mutex_lock(&guest->lock);
-	while (guest->events == seen)
-		pthread_cond_wait(&guest->changed, &guest->lock);
-	pthread_mutex_unlock(&guest->lock);
+	eventfd_t count;
+
+	if (eventfd_read(guest->wake, &count))
+		vmm_fail("eventfd: %s", strerror(errno));
 }
 
-/*
- * A pass while the vCPUs run. Those whose ring was full go on after it.
- *
- * Return: how many events there were until then. The guest goes on, so there
- * will be more, and the caller can wait for them.
- */
-static uint64_t live_pass(struct guest *guest, unsigned int pass)
+/* A pass while the vCPUs run. Those whose ring was full go on after it. */
+static void live_pass(struct guest *guest, unsigned int pass)
 {
-	uint64_t copied, events;
 	uint32_t entries;
+	uint64_t copied;
 
 	copied = harvest_and_copy(guest, &entries);
 
 	pthread_mutex_lock(&guest->lock);
 	guest->resets++;
-	events = guest->events;
 	pthread_cond_broadcast(&guest->changed);
 	pthread_mutex_unlock(&guest->lock);
 	printf("# pass %u: %u entries, %lu pages\n", pass, entries,
 	       (long)copied);
-
-	return events;
 }
 
 /* All vCPUs have left the guest, so this pass gets all that is missing. */
@@ -427,17 +444,16 @@ static uint64_t count_differences(struct guest *guest)
 
 static void checkpoint(struct guest *guest, unsigned int passes)
 {
-	uint64_t events = 0;
 	unsigned int pass;
 
 	/* The guest has not begun: all that it writes will be reported. */
 	memcpy(guest->copy, guest->data, guest->nr_pages * PAGE_SIZE);
 	start_vcpus(guest);
 	for (pass = 1; pass <= passes; pass++) {
-		wait_for_event(guest, events);
-		events = live_pass(guest, pass);
+		wait_for_ring(guest);
+		live_pass(guest, pass);
 	}
-	wait_for_event(guest, events);
+	wait_for_ring(guest);
 	last_pass(guest);
 }
 
@@ -472,6 +488,7 @@ static void destroy_vm(struct guest *guest)
 		vcpu_destroy(&writer->vcpu);
 	}
 	vm_destroy(&guest->vm);
+	close(guest->wake);
 	free(guest->copy);
 	free(guest->dirty);
 }

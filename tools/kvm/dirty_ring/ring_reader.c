@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <linux/kvm_dirty_ring.h>
 
 #include "ring_reader.h"
 
@@ -50,6 +51,26 @@ int dirty_rings_enable(int vm_fd, uint32_t entries)
 	};
 
 	return ioctl(vm_fd, KVM_ENABLE_CAP, &cap) < 0 ? -errno : 0;
+}
+
+/**
+ * dirty_rings_set_watermark() - have KVM say when rings fill up
+ * @vm_fd: a VM with rings
+ * @eventfd: is signalled when a ring has @entries in use, once until a reset
+ *	frees entries of this ring; or -1 for none
+ * @entries: from 1 to what the kernel lets a vCPU fill before it stops it
+ *
+ * Return: 0; -EINVAL if the kernel has no watermark, if the VM has no rings, if
+ * @entries is not in that range, or if @eventfd is none; -EBADF if it is not open.
+ */
+int dirty_rings_set_watermark(int vm_fd, int eventfd, uint32_t entries)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_DIRTY_LOG_RING_WATERMARK,
+		.args = { eventfd, entries },
+	};
+
+	return ioctl(vm_fd, KVM_ENABLE_CAP, &cap) ? -errno : 0;
 }
 
 /**

@@ -21,6 +21,8 @@
  *	dirty_ring_harvest(&ring, ...)		each ring; remember the pages
  *	dirty_rings_reset(vm_fd)		then read their contents
  *
+ * dirty_rings_set_watermark(vm_fd, eventfd, entries) says when it is time to.
+ *
  * and when a vCPU leaves KVM_RUN with KVM_EXIT_DIRTY_RING_FULL, it waits for
  * the next reset before it runs again. The rings are complete only after each
  * vCPU has left KVM_RUN: until then, the CPU may hold some reports (PML).
@@ -53,6 +55,7 @@ typedef void (*dirty_ring_fn)(uint32_t slot, uint64_t offset, void *data);
 
 int dirty_rings_max(int vm_fd);
 int dirty_rings_enable(int vm_fd, uint32_t entries);
+int dirty_rings_set_watermark(int vm_fd, int eventfd, uint32_t entries);
 int dirty_rings_reset(int vm_fd);
 
 int dirty_ring_attach(struct dirty_ring *ring, int vcpu_fd, uint32_t entries);

@@ -31,7 +31,6 @@
 
 /* Of no meaning to KVM on x86, as long as dirty rings leave bitmaps alone. */
 #define CAP_SYS_HYPERV_CPUID	191
-#define CAP_RING_WITH_BITMAP	225
 
 /* The second address space: a slot around the save area of SMM. */
 #define SMM_SLOT		(1u << 16 | 2)
@@ -209,9 +208,6 @@ static void check_extensions(const char *name, int fd)
 		check_value(ioctl(fd, KVM_CHECK_EXTENSION, ring_caps[i]),
 			    MAX_BYTES, "%s offers capability %u", name,
 			    ring_caps[i]);
-	check_value(ioctl(fd, KVM_CHECK_EXTENSION, CAP_RING_WITH_BITMAP), 0,
-		    "%s does not offer capability %u", name,
-		    CAP_RING_WITH_BITMAP);
 	check_value(ioctl(fd, KVM_CHECK_EXTENSION, CAP_SYS_HYPERV_CPUID), 0,
 		    "%s does not offer capability %u", name,
 		    CAP_SYS_HYPERV_CPUID);
