@@ -16,6 +16,9 @@
  *	-n N	this many migrations (1)
  *	-s N	do not let it end before N passes over memory
  *	-f N	nor before N exits for a full ring
+ *	-l MIB	a second: before that, measure how fast the guest dirties memory,
+ *		and see QEMU slow it down to this (calc-dirty-rate by the ring,
+ *		set-vcpu-dirty-limit)
  *	-a	account for what tracking costs the host: lines that begin with
  *		"csv,", see print_account()
  *	-x TEXT	QEMU must refuse to start, and say TEXT
@@ -50,7 +53,7 @@
 
 static struct qemu_options qemu_options = { .job = "10:1:0:0:8", .memory = 64 };
 static unsigned int bandwidth = 32, downtime = 400, migrations = 1;
-static unsigned int min_passes, min_full;
+static unsigned int min_passes, min_full, rate_limit;
 static bool accounting;
 static const char *refusal;
 
@@ -206,6 +209,43 @@ static void print_migration(unsigned int n)
 		print_account(n);
 }
 
+/* Ask again and again, as the answer takes QEMU a second or more. */
+static void ask(const char *name)
+{
+	usleep(200000);
+	command(from, name, "");
+}
+
+static void measure_rate(void)
+{
+	command(from, "calc-dirty-rate", "'calc-time': 1, 'mode': 'dirty-ring'");
+	do
+		ask("query-dirty-rate");
+	while (!strstr(from->reply, "\"measured\""));
+	printf("dirty rate: %lu MiB/s\n", qemu_number(from, "dirty-rate"));
+	if (qemu_number(from, "dirty-rate") <= 2 * rate_limit)
+		die("the guest is too slow to be slowed down to %u MiB/s",
+		    rate_limit);
+}
+
+/* QEMU comes close to a limit, and calls that enough. */
+static void limit_rate(void)
+{
+	unsigned long rate;
+	char text[64];
+
+	snprintf(text, sizeof(text), "'dirty-rate': %u", rate_limit);
+	command(from, "set-vcpu-dirty-limit", text);
+	do {
+		ask("query-vcpu-dirty-limit");
+		rate = qemu_number(from, "current-rate");
+	} while (!rate || rate > rate_limit + rate_limit / 2);
+	printf("dirty rate: %lu MiB/s, limited to %u MiB/s\n", rate, rate_limit);
+	command(from, "cancel-vcpu-dirty-limit", "");
+	if (!account.full_exits)
+		die("no ring was full");
+}
+
 static void end(struct qemu *q)
 {
 	int code;
@@ -223,6 +263,10 @@ static void migrate_once(unsigned int n)
 	memset(&account, 0, sizeof(account));
 	launch(to, ADDRESS);
 	wait_for_sweeps(1);
+	if (rate_limit) {
+		measure_rate();
+		limit_rate();
+	}
 	move_guest();
 	print_migration(n);
 	end(from);
@@ -333,7 +377,7 @@ static void parse(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "j:r:m:b:d:n:s:f:ax:")) > 0) {
+	while ((option = getopt(argc, argv, "j:r:m:b:d:n:s:f:l:ax:")) > 0) {
 		switch (option) {
 		case 'j':
 			qemu_options.job = optarg;
@@ -358,6 +402,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'f':
 			min_full = number(optarg);
+			break;
+		case 'l':
+			rate_limit = number(optarg);
 			break;
 		case 'a':
 			accounting = true;
