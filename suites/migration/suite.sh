@@ -44,8 +44,8 @@ turn() {
 }
 
 notes() {
-	text_of "$text" | grep -E '^(migration [0-9]+:|QEMU:|[0-9]+ migrations)' |
-		tail -n 3
+	text_of "$text" | grep -E '^(migration [0-9]+:|dirty rate:|QEMU:|[0-9]+ migrations)' |
+		tail -n 4
 }
 
 # csv KIND FILE COLUMNS: what tests say of KIND, with hw, guest and tracking.
