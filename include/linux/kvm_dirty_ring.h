@@ -50,15 +50,13 @@ struct kvm_dirty_ring_watermark {
 	{ n, offsetof(struct kvm_vcpu, dirty_ring.x), KVM_STAT_VCPU }
 
 /**
- * struct kvm_dirty_block - pages of a memslot whose next write is to be reported
- * @slot: the memslot
- * @first: the first of BITS_PER_LONG pages, an offset into @slot
- * @mask: which of these pages; none beyond the end of @slot
+ * struct kvm_dirty_page - a page whose next write is to be reported
+ * @slot: its memslot
+ * @offset: the page, an offset into @slot; not beyond the end
  */
-struct kvm_dirty_block {
+struct kvm_dirty_page {
 	struct kvm_memory_slot *slot;
-	u64 first;
-	unsigned long mask;
+	u64 offset;
 };
 
 #ifdef CONFIG_HAVE_KVM_DIRTY_RING
@@ -131,8 +129,8 @@ u32 kvm_arch_dirty_ring_hw_log_size(void);
 /**
  * kvm_arch_dirty_ring_reprotect - have the next write to pages reported
  * @kvm: the VM
- * @block: which pages
- * @nr: number of blocks
+ * @page: the first of the pages
+ * @nr: number of pages
  *
  * Huge pages are not looked at, as none is writable while a memslot's dirty
  * pages are tracked.
@@ -140,7 +138,7 @@ u32 kvm_arch_dirty_ring_hw_log_size(void);
  * Context: mmu_lock is held. The caller flushes the TLBs.
  */
 void kvm_arch_dirty_ring_reprotect(struct kvm *kvm,
-				   const struct kvm_dirty_block *block, int nr);
+				   const struct kvm_dirty_page *page, int nr);
 
 #else /* !CONFIG_HAVE_KVM_DIRTY_RING */
 

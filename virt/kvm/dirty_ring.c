@@ -72,27 +72,23 @@
 #define RECENT_SLOT_SHIFT	40
 #define NO_PAGE			U64_MAX
 
-/* 64-gfn blocks that one hold of mmu_lock re-protects at most. */
-#define RESET_BLOCKS	32
+/* Pages that one hold of mmu_lock re-protects at most. */
+#define RESET_PAGES	48
 
 /**
  * struct reset_batch - what a reset has gathered and not yet re-protected
  * @kvm: the VM
  * @reset: entries reset so far, over all rings
  * @dirty: whether SPTEs were changed, and TLBs have to be flushed
- * @nr: number of @blocks in use
- * @recent: by a hash of the block, where in @blocks to look for it first. A
- *	hint, so that pages out of order share a block; where it is wrong, one
- *	block is in @blocks twice, which is harmless
- * @blocks: the pages
+ * @nr: number of @pages in use
+ * @pages: the pages, in the order of their entries
  */
 struct reset_batch {
 	struct kvm *kvm;
 	int reset;
 	bool dirty;
-	u8 nr;
-	u8 recent[RESET_BLOCKS];
-	struct kvm_dirty_block blocks[RESET_BLOCKS];
+	u32 nr;
+	struct kvm_dirty_page pages[RESET_PAGES];
 };
 
 static struct kvm_dirty_gfn *ring_entry(struct kvm_dirty_ring *ring, u32 index)
@@ -586,7 +582,7 @@ static void batch_apply(struct reset_batch *batch)
 
 	spin_lock(&batch->kvm->mmu_lock);
 	smp_mb__after_spinlock(); /* see reported_recently() */
-	kvm_arch_dirty_ring_reprotect(batch->kvm, batch->blocks, batch->nr);
+	kvm_arch_dirty_ring_reprotect(batch->kvm, batch->pages, batch->nr);
 	spin_unlock(&batch->kvm->mmu_lock);
 
 	batch->nr = 0;
@@ -594,23 +590,14 @@ static void batch_apply(struct reset_batch *batch)
 	cond_resched();
 }
 
-/* The caller makes sure that there is a free block. */
+/* The caller makes sure that there is room. */
 static void batch_add(struct reset_batch *batch, struct kvm_memory_slot *slot,
 		      u64 offset)
 {
-	u64 first = round_down(offset, BITS_PER_LONG);
-	u8 *recent = &batch->recent[offset / BITS_PER_LONG % RESET_BLOCKS];
-	struct kvm_dirty_block *block = &batch->blocks[*recent];
+	struct kvm_dirty_page *page = &batch->pages[batch->nr++];
 
-	if (*recent >= batch->nr || block->first != first ||
-	    block->slot != slot) {
-		*recent = batch->nr++;
-		block = &batch->blocks[*recent];
-		block->slot = slot;
-		block->first = first;
-		block->mask = 0;
-	}
-	block->mask |= BIT(offset % BITS_PER_LONG);
+	page->slot = slot;
+	page->offset = offset;
 }
 
 /*
@@ -651,7 +638,7 @@ static void reset_ring(struct reset_batch *batch, struct kvm_vcpu *vcpu)
 		u32 entry_slot;
 		u64 offset;
 
-		if (batch->nr == RESET_BLOCKS) {
+		if (batch->nr == RESET_PAGES) {
 			batch_apply(batch);
 			smp_store_release(&ring->reset_index, index); /* (C) */
 			if (fatal_signal_pending(current))
@@ -700,12 +687,18 @@ static void reset_ring(struct reset_batch *batch, struct kvm_vcpu *vcpu)
  */
 int kvm_dirty_ring_reset(struct kvm *kvm)
 {
-	struct reset_batch batch = { .kvm = kvm };
+	struct reset_batch batch;
 	struct kvm_vcpu *vcpu;
 	int i;
 
 	if (!READ_ONCE(kvm->dirty_ring_size))
 		return -EINVAL;
+
+	/* The pages are not worth clearing. */
+	batch.kvm = kvm;
+	batch.reset = 0;
+	batch.dirty = false;
+	batch.nr = 0;
 
 	mutex_lock(&kvm->slots_lock);
 

@@ -44,8 +44,11 @@ static __always_inline void track_next_write(u64 *sptep, bool pml)
 	kvm_set_pfn_dirty(spte_to_pfn(spte));
 }
 
-/* The last-level table that maps @gfn under @root, or NULL if there is none. */
-static u64 *tdp_last_level_table(struct kvm_mmu_page *root, gfn_t gfn)
+/*
+ * The table of 2 MiB entries that is on the way to @gfn under @root, or NULL if
+ * there is none. No table is linked by an MMIO SPTE.
+ */
+static u64 *tdp_2m_table(struct kvm_mmu_page *root, gfn_t gfn)
 {
 	u64 *table = root->spt;
 	int level;
@@ -54,84 +57,93 @@ static u64 *tdp_last_level_table(struct kvm_mmu_page *root, gfn_t gfn)
 	if (gfn >> (PT64_LEVEL_BITS * root->role.level))
 		return NULL;
 
-	for (level = root->role.level; table && level > PG_LEVEL_4K; level--)
+	for (level = root->role.level; table && level > PG_LEVEL_2M; level--)
 		table = spte_to_child_pt(table[SHADOW_PT_INDEX(gfn << PAGE_SHIFT,
 							       level)], level);
 	return table;
 }
 
+/* Pages come in any order, mostly from few GiB: remember the last table. */
 static void root_track_next_writes(struct kvm_mmu_page *root,
-				   const struct kvm_dirty_block *block,
+				   const struct kvm_dirty_page *page, int nr,
 				   bool pml)
 {
-	gfn_t first = block->slot->base_gfn + block->first;
 	gfn_t table_nr = ~0ULL;
 	u64 *table = NULL;
-	unsigned long mask;
 
-	/* Counted from the memslot's first page, a block may span two tables. */
-	for (mask = block->mask; mask; mask &= mask - 1) {
-		gfn_t gfn = first + __ffs(mask);
-		u64 *sptep;
+	for (; nr--; page++) {
+		gfn_t gfn = page->slot->base_gfn + page->offset;
+		u64 *leaves;
 
-		if (gfn / PT64_ENT_PER_PAGE != table_nr) {
-			table_nr = gfn / PT64_ENT_PER_PAGE;
-			table = tdp_last_level_table(root, gfn);
+		if (root->role.smm != page->slot->as_id)
+			continue;
+
+		if (gfn >> (2 * PT64_LEVEL_BITS) != table_nr) {
+			table_nr = gfn >> (2 * PT64_LEVEL_BITS);
+			table = tdp_2m_table(root, gfn);
 		}
 		if (!table)
 			continue;
 
-		sptep = &table[gfn % PT64_ENT_PER_PAGE];
-		if (is_shadow_present_pte(*sptep))
-			track_next_write(sptep, pml);
+		leaves = spte_to_child_pt(table[SHADOW_PT_INDEX(gfn << PAGE_SHIFT,
+								PG_LEVEL_2M)],
+					  PG_LEVEL_2M);
+		if (!leaves)
+			continue;
+
+		leaves += gfn % PT64_ENT_PER_PAGE;
+		if (is_shadow_present_pte(*leaves))
+			track_next_write(leaves, pml);
 	}
 }
 
 static void tdp_track_next_writes(struct kvm *kvm,
-				  const struct kvm_dirty_block *block, bool pml)
+				  const struct kvm_dirty_page *page, int nr,
+				  bool pml)
 {
 	struct kvm_mmu_page *root;
 
 	list_for_each_entry(root, &kvm->arch.tdp_mmu_roots, link)
-		if (root->role.smm == block->slot->as_id)
-			root_track_next_writes(root, block, pml);
+		root_track_next_writes(root, page, nr, pml);
 }
 
 /* "About rmap_head encoding" in mmu.c: an odd value is a list of SPTEs. */
-static void rmap_track_next_writes(struct kvm *kvm,
-				   const struct kvm_dirty_block *block,
-				   bool pml)
+static __always_inline void
+rmap_track_next_writes(struct kvm *kvm, const struct kvm_dirty_page *page,
+		       int nr, bool pml)
 {
-	struct kvm_rmap_head *rmap = &block->slot->arch.rmap[0][block->first];
-	unsigned long mask, many = 0;
+	const struct kvm_dirty_page *end = page + nr;
 
-	for (mask = block->mask; mask; mask &= mask - 1) {
-		unsigned long val = rmap[__ffs(mask)].val;
+	for (; page != end; page++) {
+		unsigned long val = page->slot->arch.rmap[0][page->offset].val;
 
-		if (val & 1)
-			many |= mask & -mask;
-		else if (val)
+		if (!val)
+			continue;
+
+		if (unlikely(val & 1))
+			kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, page->slot,
+								page->offset, 1);
+		else
 			track_next_write((u64 *)val, pml);
 	}
-
-	if (many)
-		kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, block->slot,
-							block->first, many);
 }
 
 /* See include/linux/kvm_dirty_ring.h. */
 void kvm_arch_dirty_ring_reprotect(struct kvm *kvm,
-				   const struct kvm_dirty_block *block, int nr)
+				   const struct kvm_dirty_page *page, int nr)
 {
 	bool pml = kvm_x86_ops.hw_dirty_log_size;
 
 	lockdep_assert_held(&kvm->mmu_lock);
 
-	for (; nr--; block++) {
-		if (kvm->arch.tdp_mmu_enabled)
-			tdp_track_next_writes(kvm, block, pml);
-		rmap_track_next_writes(kvm, block, pml);
-	}
+	if (kvm->arch.tdp_mmu_enabled)
+		tdp_track_next_writes(kvm, page, nr, pml);
+
+	/* A loop for each, which is free of the other's tests. */
+	if (pml)
+		rmap_track_next_writes(kvm, page, nr, true);
+	else
+		rmap_track_next_writes(kvm, page, nr, false);
 }
 
 /**
