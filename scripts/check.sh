@@ -17,6 +17,7 @@ check "the series applies" scripts/tree.sh
 [ "$failed" -eq 0 ] || finish
 suite lint scripts/lint.sh
 suite model verification/model.sh
+check "SPTEs of all formats keep their bits apart" verification/spte.sh
 check "documents build without warnings" scripts/docs.sh
 check "results are recorded and reported" scripts/check-report.sh
 if [ -z "${LINUX:-}" ]; then

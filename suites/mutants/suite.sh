@@ -9,6 +9,7 @@
 # No test can be made to see some. A tool sees them instead:
 #
 #	Killed-by: ordering: NAME	run on the mutated source; NAME fails
+#	Killed-by: spte: any		the SPTEs that the mutated source makes
 #	Killed-by: model: BREAK		the model, broken in the same way by hand
 #
 # And one may break nothing, but add what the feature has to cope with:
@@ -36,6 +37,9 @@ tests() {
 		}
 		where == "ordering:" {
 			command = tool " " FILENAME " verification/model.sh ordering @TREE@ " $0
+		}
+		where == "spte:" {
+			command = tool " " FILENAME " verification/spte.sh @TREE@"
 		}
 		{ print path[3], "all", "-", 300, command }' "$mutants"/*.patch
 }
