@@ -17,7 +17,7 @@
  * do to the order is the matter of ../ordering/.
  *
  * Free-running indices are taken modulo 2 * SIZE here, the least that tells
- * full from empty. A page is a block of its own, and pages are bits of masks.
+ * full from empty. Pages are bits of masks.
  *
  * Defines:
  *	SIZE RESERVED	entries of a ring, and those beyond the soft limit
@@ -26,7 +26,7 @@
  *			SHARED: thread 0 collects, thread 1 resets and reads
  *			RIVAL: thread 0 does all, thread 1 resets too and can be
  *			killed at any time
- *	BLOCKS		RESET_BLOCKS: pages that a reset gathers at most
+ *	BLOCKS		RESET_PAGES: pages that a reset gathers at most
  *	PML		hardware logs up to PML pages before it exits; else 0
  *	HOSTILE		see above
  *	PROGRESS	a property of infinite runs in place of assertions
