@@ -142,7 +142,9 @@ static void count_line(const char *line, void *data)
 static void check_loads(bool caching)
 {
 	static const char * const events[] = {
-		"mark_mmio_spte", "handle_mmio_page_fault", "kvm_mmu_set_spte",
+		"../kvmmmu/mark_mmio_spte",
+		"../kvmmmu/handle_mmio_page_fault",
+		"../kvmmmu/kvm_mmu_set_spte",
 	};
 	int set = caching ? PAGES : 0;
 	int recognized = caching ? LOADS * PAGES - PAGES : 0;
@@ -237,6 +239,10 @@ static void check_remap(bool shadow_paging)
 		TEST_ASSERT(run_guest() == STAGE_REMAP, "the guest lost its way");
 		ok &= exits.writes == 1;
 		*pte = ram_pte;
+		/* Deleting a memslot zaps what KVM has made of the PTE. */
+		vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, MMIO_GPA,
+					    TEST_SLOT, 1, 0);
+		vm_mem_region_delete(vm, TEST_SLOT);
 	}
 	TEST_ASSERT(run_guest() == STAGE_DONE, "the guest lost its way");
 	ksft_test_result(ok && *ram == RAM,
