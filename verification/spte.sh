@@ -22,6 +22,7 @@ done
 sed -nE '/^#define PT(64)?_[A-Z0-9_]+ .*[^\\]$/p
 	/^static inline (u64 rsvd_bits|int is_writable_pte)\(/,/^}/p' \
 	"$tree/arch/x86/kvm/mmu.h" >"$out/mmu.h"
-gcc -O1 -w -I"$out" -include "$out/linux/kvm_host.h" \
+gcc -O1 -w '-DIS_ENABLED(x)=1' '-DBUG_ON(x)=WARN_ON(x)' \
+	-I"$out" -include "$out/linux/kvm_host.h" \
 	-DSPTE_C="\"$mmu/spte.c\"" -o "$out/spte_test" "$here/spte_test.c" || exit 2
 "$out/spte_test"

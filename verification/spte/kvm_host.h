@@ -39,10 +39,10 @@ struct kvm_vcpu {
 #define BIT(n) (1ul << (n))
 #define BIT_ULL(n) (1ull << (n))
 #define GENMASK_ULL(h, l) ((~0ull << (l)) & (~0ull >> (63 - (h))))
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define PAGE_SHIFT 12
 #define PAGE_SIZE 4096ul
 #define PG_LEVEL_4K 1
-#define IS_ENABLED(x) 1
 #define BUILD_BUG_ON(x) static_assert(!(x), #x)
 
 /* What the kernel warns of, the test counts. */
@@ -50,7 +50,6 @@ extern int warnings;
 #define WARN_ON(x) ({ bool is = !!(x); warnings += is; is; })
 #define WARN_ON_ONCE(x) WARN_ON(x)
 #define WARN_ONCE(x, ...) WARN_ON(x)
-#define BUG_ON(x) WARN_ON(x)
 #define lockdep_assert_held(x)
 
 #define X86_BUG_L1TF 0

@@ -78,7 +78,7 @@ static void test_owners(void)
 	u64 all = 0;
 	unsigned int i;
 
-	for (i = 0; i < sizeof(owned) / sizeof(owned[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(owned); i++) {
 		CHECK(!(all & owned[i]), owned[i]);
 		all |= owned[i];
 	}

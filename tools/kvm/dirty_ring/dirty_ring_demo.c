@@ -5,8 +5,9 @@
  *
  * The guest's vCPUs, each in a thread of its own, write random pages of their
  * memory. The main thread copies all of memory, then again and again the pages
- * that were reported meanwhile: each time that a ring has reached its watermark. For the last pass it stops the vCPUs. Then the
- * copy must equal the memory, and the program checks that it does.
+ * that were reported meanwhile, each time that a ring has reached its watermark.
+ * For the last pass it stops the vCPUs. Then the copy must equal the memory, and
+ * the program checks that it does.
  *
  * What a VMM needs for dirty rings is in these functions, in this order:
  *
