@@ -13,6 +13,7 @@ vmm=$TOP/tools/kvm/vmm
 
 build() {
 	gcc -static -O2 -Wall -Wextra -pthread -I"$reader" -I"$vmm" \
+		-idirafter "$TOP/include/uapi" \
 		-o "$BUILD/bench/dirty_cost" \
 		"$bench"/{dirty_cost,trackers,pages,guest}.c \
 		"$reader/ring_reader.c" \
