@@ -33,6 +33,7 @@
 
 #include "test_util.h"
 #include "kvm_util.h"
+#include "kvm_trace.h"
 #include "processor.h"
 #include "backing_src.h"
 #include "options.h"

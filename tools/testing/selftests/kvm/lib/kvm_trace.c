@@ -9,6 +9,7 @@
 #include <linux/kernel.h>
 
 #include "test_util.h"
+#include "kvm_util.h"
 #ifdef __x86_64__
 #include "processor.h"
 #endif
