@@ -40,25 +40,24 @@ load_job() {
 }
 
 # kernel_of NAME: host, base, NAME of configs/NAME.config, or a patch, as the suite
-# sees its path.
+# sees its path. A line "Config: NAME" above the patch names its configuration.
 kernel_of() {
-	local dir patch
+	local dir patch config
 	case $1 in
 	host) echo "$KERNEL" ;;
 	base)
 		[ -f "${option[base]}" ] || die "'make base-kernel' first"
 		echo "${option[base]}"
 		;;
-	*)
-		if [ -f "$TOP/configs/$1.config" ]; then
-			dir=$(CONFIG=$1 "$TOP/scripts/kernel.sh" \
-				--tree "$BUILD/linux") &&
-				echo "$dir/bzImage"
-			return
-		fi
+	*.patch)
 		patch=$(cd "$SUITE" && realpath -e "$1") &&
-			dir=$("$LAB/patched.sh" "$patch" \
+			config=$(sed -n 's/^Config: //p; /^---/q' "$patch") &&
+			dir=$(CONFIG=${config:-${CONFIG:-}} "$LAB/patched.sh" "$patch" \
 				"$TOP/scripts/kernel.sh" --tree @TREE@) &&
+			echo "$dir/bzImage"
+		;;
+	*)
+		dir=$(CONFIG=$1 "$TOP/scripts/kernel.sh" --tree "$BUILD/linux") &&
 			echo "$dir/bzImage"
 		;;
 	esac

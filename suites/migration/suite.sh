@@ -11,20 +11,22 @@ keys_of_all=alone=1
 set=${set:-all} bin=${bin:-$BUILD/migrate} N=${N:-10}
 [[ $N =~ ^[1-9][0-9]*$ ]] || die "not a number of times: $N"
 
+# VT-x machines have no room for the new QEMU.
 prepare() {
 	"$SUITE/build.sh"
-	"$SUITE/pack.sh"
+	[ "$hws" = vtx ] || "$SUITE/pack.sh"
 }
 
 adjust() {
+	local unpack='' qemu=./qemu-system-x86_64
 	[[ $command != *@N@* ]] || limit=$((limit * N))
 	command=${command//@N@/$N}
 	command=${command//@FULL@/$((TIMES > 1 ? 1 : 100))}
 	if [[ $command = @NEW@* ]]; then
-		command="tar -x -f ./new-qemu.tar -C /tmp && migrate ${command#@NEW@} /tmp/new-qemu/qemu ./guest.bin"
-	else
-		command="migrate $command ./qemu-system-x86_64 ./guest.bin"
+		unpack='tar -x -f ./new-qemu.tar -C /tmp && '
+		qemu=/tmp/new-qemu/qemu
 	fi
+	command="${unpack}migrate ${command#@NEW@} $qemu ./guest.bin"
 	# Bochs stands still once in fifteen such runs.
 	[ "$HW" != vtx ] || extra+=" again=1"
 }

@@ -6,6 +6,8 @@
 #	Breaks: WHAT
 #	Killed-by: MACHINE: COMMAND	a machine of the lab, a test program
 #
+# A line "Config: NAME" has the kernel built with configs/NAME.config.
+#
 # No test can be made to see some. A tool sees them instead:
 #
 #	Killed-by: ordering: NAME	run on the mutated source; NAME fails

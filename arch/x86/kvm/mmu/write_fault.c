@@ -66,6 +66,19 @@ static __always_inline bool lacks_only_w(u64 spte)
 	       (spte & (PT_PRESENT_MASK | PT_WRITABLE_MASK)) == PT_PRESENT_MASK;
 }
 
+/* The SPTE that a write to @gpa lacks W in, as it is now in *@spte, or NULL. */
+static __always_inline u64 *find_sptep(struct kvm_vcpu *vcpu, gpa_t gpa,
+				       u64 *spte)
+{
+	u64 *sptep = last_level_sptep(vcpu->arch.mmu, gpa);
+
+	if (unlikely(!sptep))
+		return NULL;
+
+	*spte = READ_ONCE(*sptep);
+	return likely(lacks_only_w(*spte)) ? sptep : NULL;
+}
+
 /*
  * Page tables that are freed outside of mmu_lock's sight stay until all vCPUs
  * have taken an interrupt; fast_page_fault() has the same rules.
@@ -80,12 +93,8 @@ static bool fix_lockless(struct kvm_vcpu *vcpu, gpa_t gpa, u32 error_code)
 	/* Look at no SPTE before those who free page tables can see the mode. */
 	smp_store_mb(vcpu->mode, READING_SHADOW_PAGE_TABLES);
 
-	sptep = last_level_sptep(vcpu->arch.mmu, gpa);
+	sptep = find_sptep(vcpu, gpa, &spte);
 	if (unlikely(!sptep))
-		goto out;
-
-	spte = READ_ONCE(*sptep);
-	if (unlikely(!lacks_only_w(spte)))
 		goto out;
 
 	/* The page is reported after W is set, see track_next_write(). */
@@ -116,12 +125,8 @@ static bool fix_tdp_mmu(struct kvm_vcpu *vcpu, gpa_t gpa, u32 error_code)
 
 	spin_lock(&kvm->mmu_lock);
 
-	sptep = last_level_sptep(vcpu->arch.mmu, gpa);
+	sptep = find_sptep(vcpu, gpa, &spte);
 	if (unlikely(!sptep))
-		goto out;
-
-	spte = READ_ONCE(*sptep);
-	if (unlikely(!lacks_only_w(spte)))
 		goto out;
 
 	/* Atomic, as hardware may set the A bit. */

@@ -182,6 +182,14 @@ static void test_crossing(void)
 	close(fd);
 }
 
+/* The guest writes the first pages, in one run. */
+static void write_pages(struct ring_vm *r, uint64_t count)
+{
+	ring_vm_job(r, 0, 0, count, 1);
+	while (ring_vm_run(r, 0) != RING_VM_DONE)
+		;
+}
+
 static void test_guest(void)
 {
 	int fd = new_eventfd();
@@ -189,20 +197,14 @@ static void test_guest(void)
 
 	new_vm(&r, 1);
 	set_watermark(&r, fd, MARK);
-	ring_vm_job(&r, 0, 0, MARK - 1, 1);
-	while (ring_vm_run(&r, 0) != RING_VM_DONE)
-		;
+	write_pages(&r, MARK - 1);
 	check(!signals(fd), "the guest writes one page less: no signal");
 	ring_vm_harvest(&r);
-	ring_vm_job(&r, 0, 0, MARK, 1);
-	while (ring_vm_run(&r, 0) != RING_VM_DONE)
-		;
+	write_pages(&r, MARK);
 	check(signals(fd) == 1, "the guest reaches the watermark: a signal");
 	ring_vm_harvest(&r);
 	set_watermark(&r, fd, dirty_ring_soft_limit(r.entries));
-	ring_vm_job(&r, 0, 0, dirty_ring_soft_limit(r.entries) - 1, 1);
-	while (ring_vm_run(&r, 0) != RING_VM_DONE)
-		;
+	write_pages(&r, dirty_ring_soft_limit(r.entries) - 1);
 	check(!signals(fd), "one page below the soft limit: no signal");
 	ring_vm_harvest(&r);
 	ring_vm_job(&r, 0, 0, PAGES, 1);

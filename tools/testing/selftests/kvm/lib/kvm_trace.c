@@ -113,14 +113,14 @@ static bool write_event(const char *event, const char *file, const char *text)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "%s/events/kvm/%s/%s", tracefs(), event,
-		 file);
+	snprintf(path, sizeof(path), "%s/events/%s%s/%s", tracefs(),
+		 strchr(event, '/') ? "" : "kvm/", event, file);
 	return write_text(path, text);
 }
 
 /**
  * trace_event_enable() - trace an event of KVM
- * @event: its name
+ * @event: its name in the system kvm, or SYSTEM/NAME
  * @filter: which of them, in the language of tracefs, or NULL for all
  *
  * Return: whether that could be done.

@@ -142,9 +142,9 @@ static void count_line(const char *line, void *data)
 static void check_loads(bool caching)
 {
 	static const char * const events[] = {
-		"../kvmmmu/mark_mmio_spte",
-		"../kvmmmu/handle_mmio_page_fault",
-		"../kvmmmu/kvm_mmu_set_spte",
+		"kvmmmu/mark_mmio_spte",
+		"kvmmmu/handle_mmio_page_fault",
+		"kvmmmu/kvm_mmu_set_spte",
 	};
 	int set = caching ? PAGES : 0;
 	int recognized = caching ? LOADS * PAGES - PAGES : 0;
