@@ -6,6 +6,7 @@
  */
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -299,13 +300,26 @@ static void test_death(void)
 
 /*
  * A vCPU is scheduled out, which reports its page of steal time with the lock of
- * the run queue held: it must not wait for this lock to give the signal. This needs
- * a reset while the vCPU runs, so it comes about on two CPUs, or by luck.
+ * the run queue held: it must not wait for this lock to wake who waits for the
+ * signal. This needs a reset while the vCPU runs, so it comes about on two CPUs,
+ * or by luck. The guest writes nothing, or its own pages would take the signal.
  */
 
 #define STEAL_SIGNALS	200
 
 static bool stop;
+static int steal_fd, steal_signals;
+
+static void *wait_for_signals(void *data)
+{
+	struct pollfd pollfd = { .fd = steal_fd, .events = POLLIN };
+
+	while (!READ_ONCE(stop))
+		if (poll(&pollfd, 1, 100) > 0)
+			WRITE_ONCE(steal_signals,
+				   steal_signals + signals(steal_fd));
+	return NULL;
+}
 
 static void *run_vcpu(void *data)
 {
@@ -325,28 +339,28 @@ static void *compete(void *data)
 
 static void test_steal_time(void)
 {
-	struct test_thread vcpu, rival;
-	int fd = new_eventfd(), count = 0;
+	struct test_thread vcpu, rival, waiter;
 	struct ring_vm r;
 
 	new_vm(&r, 1);
 	vcpu_set_msr(r.vm, 0, MSR_KVM_STEAL_TIME, RING_VM_MEM | KVM_MSR_ENABLED);
-	set_watermark(&r, fd, 1);
-	ring_vm_job(&r, 0, 1, 1, 1);
+	steal_fd = new_eventfd();
+	set_watermark(&r, steal_fd, 1);
+	ring_vm_job(&r, 0, 0, 0, 1);
 	r.vcpus[0].job->endless = 1;
 	test_thread_start(&rival, "rival", compete, NULL);
+	test_thread_start(&waiter, "waiter", wait_for_signals, NULL);
 	test_thread_start(&vcpu, "vCPU", run_vcpu, &r);
-	while (count < STEAL_SIGNALS) {
-		count += signals(fd);
+	while (READ_ONCE(steal_signals) < STEAL_SIGNALS)
 		harvest(&r, r.entries);
-	}
 	WRITE_ONCE(stop, true);
 	WRITE_ONCE(r.vcpus[0].job->endless, 0);
 	test_thread_join(&vcpu);
+	test_thread_join(&waiter);
 	test_thread_join(&rival);
-	check(true, "a vCPU that is scheduled out: %i signals", count);
+	check(true, "a vCPU that is scheduled out: %i signals", steal_signals);
 	ring_vm_free(&r);
-	close(fd);
+	close(steal_fd);
 }
 
 int main(int argc, char *argv[])
